@@ -1,0 +1,81 @@
+# soundclf: `make help` lists what there is. Each executed notebook is a target, so that `make -j2 reproduce` does only what is missing.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= python3
+PROFILE ?= full
+DATASET ?= auto
+SEED ?= 42
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+MIRROR := $(abspath $(wildcard ../shared))
+export SOUNDCLF_MIRROR ?= $(MIRROR)
+export PYTHONHASHSEED := 0
+export MPLBACKEND := Agg
+export JUPYTER_PLATFORM_DIRS := 1
+export TOKENIZERS_PARALLELISM := false
+
+RUNS := runs/$(PROFILE)/$(DATASET)-$(SEED)
+STUDIES := 01_data 02_transforms 03_scratch_cnn 04_fastai_transfer 05_optuna_tuning 06_eval_confusion
+DONE := $(STUDIES:%=$(RUNS)/%.ipynb)
+
+.PHONY: help install reproduce test verify bench lab tensorboard readme clean
+.DELETE_ON_ERROR:
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/'
+	@echo "  Settings: PROFILE=quick|full (now $(PROFILE)), DATASET=auto|esc50-10|synthetic|FOLDER (now $(DATASET)), SEED (now $(SEED)), SOUNDCLF_MIRROR"
+
+install: $(READY) ## make .venv with everything pinned
+
+$(READY): constraints.txt settings.ini setup.py pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 10) else f"soundclf needs Python 3.10 or newer, and $(PYTHON) is {v.major}.{v.minor}: set PYTHON=python3.11, say.")'
+	@echo "== installing into $(VENV) (about two minutes and 7 GB, once)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -q -c constraints.txt setuptools wheel
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -q -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $@
+
+# papermill runs a copy of each notebook with its parameters; the copies lie outside nbs/
+$(RUNS)/%.ipynb: nbs/%.ipynb $(READY)
+	@mkdir -p $(@D); echo "== $* ($(PROFILE), $(DATASET))"
+	@$(BIN)/papermill $< $(@D)/.$*.running.ipynb --cwd nbs -k python3 --progress-bar --no-log-output \
+	    -p dataset "$(DATASET)" -p profile "$(PROFILE)" -p seed $(SEED) > $(@D)/$*.log 2>&1 || { tail -30 $(@D)/$*.log; exit 1; }
+	@mv $(@D)/.$*.running.ipynb $@
+
+# who needs whom: the module a notebook exports, and the runs before it
+$(RUNS)/01_data.ipynb: soundclf/core.py soundclf/data.py
+$(RUNS)/02_transforms.ipynb: soundclf/transforms.py $(RUNS)/01_data.ipynb
+$(RUNS)/03_scratch_cnn.ipynb: soundclf/scratch_cnn.py soundclf/eval_confusion.py $(RUNS)/02_transforms.ipynb
+$(RUNS)/04_fastai_transfer.ipynb: soundclf/fastai_transfer.py soundclf/backbones.py $(RUNS)/02_transforms.ipynb
+$(RUNS)/05_optuna_tuning.ipynb: soundclf/optuna_tuning.py $(RUNS)/03_scratch_cnn.ipynb $(RUNS)/04_fastai_transfer.ipynb
+$(RUNS)/06_eval_confusion.ipynb: $(RUNS)/05_optuna_tuning.ipynb
+
+reproduce: $(DONE) ## run every notebook end to end: figures and results.json
+	@$(BIN)/python tests/report.py "$(DATASET)" "$(PROFILE)"
+
+test: $(READY) ## clean and export checks, every notebook, pytest
+	@echo "== notebooks are clean and exported"
+	@$(BIN)/python tests/check_clean.py
+	@echo "== the examples in every notebook (nbdev_test)"
+	@SOUNDCLF_QUIET=1 $(BIN)/nbdev_test --path nbs --n_workers 1 --timing 2>&1 | cut -c1-300
+	@echo "== pytest"
+	@SOUNDCLF_QUIET=1 $(BIN)/python -m pytest -q tests
+
+verify: $(READY) ## run the profile twice from nothing: same results.json, same weights
+	@$(BIN)/python tests/verify.py "$(DATASET)" "$(PROFILE)" "$(SEED)"
+
+bench: $(READY) ## speed and memory, as ratios against baselines measured in the same run
+	@$(BIN)/python tests/bench.py "$(DATASET)"
+
+readme: $(READY) ## README.md from nbs/index.ipynb
+	@$(BIN)/python tests/readme.py write
+
+lab: $(READY) ## JupyterLab on the notebooks
+	@$(BIN)/jupyter lab nbs
+
+tensorboard: $(READY) ## TensorBoard on all runs
+	@$(BIN)/tensorboard --logdir runs
+
+clean: ## remove runs (not data, not the environment)
+	@rm -rf runs

@@ -1,0 +1,65 @@
+"What a notebook cell cannot test: imports, packaging, processes."
+import multiprocessing
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import optuna
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_light_modules_import_neither_fastai_nor_matplotlib():
+    code = ('import sys, soundclf, soundclf.data, soundclf.transforms, soundclf.scratch_cnn, soundclf.backbones, soundclf.eval_confusion;'
+            'print([m for m in ("fastai", "matplotlib", "seaborn", "optuna") if m in sys.modules])')
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'
+
+
+def test_the_wheel_carries_the_checksum_lists(tmp_path):
+    subprocess.run([sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w', tmp_path, ROOT], check=True)
+    names = zipfile.ZipFile(next(tmp_path.glob('*.whl'))).namelist()
+    assert {'soundclf/manifests/esc50.sha256', 'soundclf/manifests/weights.sha256', 'soundclf/data.py'} <= set(names)
+
+
+def _terminal(folder):
+    from soundclf.optuna_tuning import open_study, run_study
+    run_study(open_study('shared', folder), lambda trial: -(trial.suggest_float('x', -1, 1) ** 2), 12)
+
+
+def test_two_terminals_work_on_one_study(tmp_path):
+    from soundclf.optuna_tuning import FINISHED, open_study
+    context = multiprocessing.get_context('spawn')
+    terminals = [context.Process(target=_terminal, args=(str(tmp_path),)) for _ in range(2)]
+    for t in terminals: t.start()
+    for t in terminals: t.join(120)
+    assert all(t.exitcode == 0 for t in terminals)
+    trials = open_study('shared', tmp_path).trials
+    assert 12 <= sum(t.state in FINISHED for t in trials) <= 13
+    values = [t.params['x'] for t in trials if t.state == optuna.trial.TrialState.COMPLETE]
+    assert len(set(values)) == len(values)
+
+
+def test_reports_read_the_schema():
+    "results.json of the repository follows the schema and belongs to a full run on real recordings."
+    from soundclf.core import read_json
+    results = read_json(ROOT/'figures'/'esc50-10'/'results.json')
+    assert (results['dataset'], results['profile']) == ('esc50-10', 'full')
+    for model in results['models'].values():
+        assert {'parameters', 'bytes', 'protocols', 'speed'} <= set(model)
+        for protocol in model['protocols'].values():
+            a = protocol['accuracy']
+            assert a['low'] <= a['mean'] <= a['high'] and protocol['selection'] and protocol['weights']
+        for protocol in filter(None, [model['protocols'].get('five_folds')]):
+            assert protocol['n'] == 400 and len(protocol['accuracy']['per_fold']) == 5
+
+
+def test_stored_predictions_give_the_stored_figures():
+    "The numbers in results.json follow from the committed predictions."
+    from soundclf.core import read_json
+    from soundclf.eval_confusion import load_predictions, metrics
+    folder = ROOT/'figures'/'esc50-10'
+    for name, model in read_json(folder/'results.json')['models'].items():
+        if not (told := model['protocols'].get('five_folds')): continue
+        found = metrics(load_predictions(folder/'predictions'/f'{name}.csv'))
+        assert abs(found['accuracy'] - told['accuracy']['mean']) < 1e-4 and abs(found['ece'] - told['ece']) < 1e-4
