@@ -7,7 +7,7 @@ __all__ = ['EFFICIENTAT_URL', 'AUDIOSET_URL', 'VIEWS', 'IMAGENET', 'BACKBONES', 
            'load_mn04', 'embed', 'rolled', 'cached_embeddings', 'FrozenMN04', 'fit_probe', 'probe_proba',
            'imagenet_network', 'fetch_backbone', 'has_weights', 'TransferNet', 'parameter_groups', 'load_transfer']
 
-# %% ../nbs/03b_backbones.ipynb #7637ce2a
+# %% ../nbs/03b_backbones.ipynb #f1fe319d
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from .core import SoundclfError, atomic_path, data_dir, known_name, load_weights
 from .data import fetch_file, manifest
 from .transforms import Features, Normalize, audioset_features, cached_features
 
-# %% ../nbs/03b_backbones.ipynb #35410b3c
+# %% ../nbs/03b_backbones.ipynb #aa8b9cdf
 EFFICIENTAT_URL = 'https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1'
 AUDIOSET_URL = 'http://storage.googleapis.com/us_audioset/youtube_corpus/v1/csv'
 
@@ -35,7 +35,7 @@ def audioset_classes() -> list[str]: # 527 names in the order of the network's o
     file = fetch_weights('audioset_class_labels_indices.csv', f'{AUDIOSET_URL}/class_labels_indices.csv')
     return pd.read_csv(file).display_name.to_list()
 
-# %% ../nbs/03b_backbones.ipynb #d62b989e
+# %% ../nbs/03b_backbones.ipynb #ef47ff71
 class _SqueezeExcite(nn.Module):
     "Channel attention with the names and the sigmoid of EfficientAT."
     def __init__(self, channels: int, squeezed: int):
@@ -67,7 +67,7 @@ def load_mn04() -> MN04: # in evaluation mode
     net.load_state_dict(torch.load(fetch_weights('mn04_as_mAP_432.pt', f'{EFFICIENTAT_URL}/mn04_as_mAP_432.pt'), weights_only=True, map_location='cpu'))
     return net.eval()
 
-# %% ../nbs/03b_backbones.ipynb #16b84339
+# %% ../nbs/03b_backbones.ipynb #f828e366
 VIEWS = 4
 
 def embed(net: MN04, # the AudioSet network
@@ -99,7 +99,7 @@ def _views(net, mels, i, batch_size):
     mel = torch.from_numpy(np.asarray(mels[i:i + batch_size]))
     return torch.stack([embed(net, rolled(mel, v)) for v in range(VIEWS)], 1).numpy()
 
-# %% ../nbs/03b_backbones.ipynb #fb8aab2a
+# %% ../nbs/03b_backbones.ipynb #5ba8b7ee
 class FrozenMN04(nn.Module):
     "`mn04_as` with a linear probe: AudioSet mels `[B, 1, 128, T]` to log probabilities `[B, classes]`, mean over views."
     def __init__(self, n_classes: int, # number of classes
@@ -131,7 +131,7 @@ def probe_proba(embeddings: np.ndarray, # [clips, VIEWS, 911]
     "The probe's probabilities, mean over views: what `FrozenMN04` gives, from cached embeddings."
     return (torch.from_numpy(np.asarray(embeddings)) @ torch.from_numpy(weight).T + torch.from_numpy(bias)).softmax(-1).mean(1).numpy()
 
-# %% ../nbs/03b_backbones.ipynb #c3634a1d
+# %% ../nbs/03b_backbones.ipynb #362941d8
 IMAGENET = ('resnet18', 'resnet34', 'resnet50', 'squeezenet1_1')
 BACKBONES = (*IMAGENET, 'mn04_as')
 
@@ -200,7 +200,7 @@ def parameter_groups(model: TransferNet, # a transfer network
     half = len(model.body) // 2
     return [list(part.parameters()) for part in (model.body[:half], model.body[half:], model.head)]
 
-# %% ../nbs/03b_backbones.ipynb #418051cf
+# %% ../nbs/03b_backbones.ipynb #efc02f28
 def load_transfer(folder: str | Path, # an artefact of kind transfer or frozen
                   classes: Sequence[str] | None = None, # the classes expected, if they matter
                  ) -> tuple[nn.Module, Features]: # (features [B, C, F, T] to logits, what it hears)

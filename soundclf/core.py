@@ -8,7 +8,7 @@ __all__ = ['PALETTE', 'SoundclfError', 'known_name', 'repo_dir', 'home_dir', 'da
            'read_json', 'sha256_file', 'sha256_of', 'sha256_weights', 'versions', 'save_artefact', 'load_weights',
            'progress', 'new_figure', 'save_figure']
 
-# %% ../nbs/00_core.ipynb #c0d84ac4
+# %% ../nbs/00_core.ipynb #edd21c19
 import contextlib, difflib, hashlib, json, os, random, sys, tempfile
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version, PackageNotFoundError
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-# %% ../nbs/00_core.ipynb #73d2e35e
+# %% ../nbs/00_core.ipynb #d27e33b8
 class SoundclfError(ValueError):
     "An error whose message is one sentence for the person at the keyboard: what is wrong and what to do."
 
@@ -31,7 +31,7 @@ def known_name(name: str, # what was asked for
     hint = f"did you mean '{near[0]}'?" if near else "choose one of these."
     raise SoundclfError(f"There is no {kind} '{name}': {hint} Known: {', '.join(valid)}.")
 
-# %% ../nbs/00_core.ipynb #472b1af9
+# %% ../nbs/00_core.ipynb #38324a6b
 def repo_dir(start: str | Path = '.', # folder to search from, upwards
             ) -> Path | None: # the checkout's root, or None outside one
     "The root of the soundclf checkout that holds `start`, known by its `settings.ini`."
@@ -55,7 +55,7 @@ def mirror_dir() -> Path | None: # None when no mirror is set or it is missing
     mirror = os.environ.get('SOUNDCLF_MIRROR')
     return Path(mirror).resolve() if mirror and Path(mirror).is_dir() else None
 
-# %% ../nbs/00_core.ipynb #9eb170c5
+# %% ../nbs/00_core.ipynb #65fe7082
 def run_dir(name: str, # the study, e.g. "scratch_cnn"
             dataset: str, # data set name
             profile: str = 'quick', # "quick" or "full"
@@ -77,7 +77,7 @@ def figures_dir(dataset: str, # data set name
     path.mkdir(parents=True, exist_ok=True)
     return path
 
-# %% ../nbs/00_core.ipynb #af4752b9
+# %% ../nbs/00_core.ipynb #7caa15eb
 def set_threads(n: int | None = None, # threads; default `$SOUNDCLF_THREADS` or 2
                ) -> int: # the number set
     "The number of threads that torch may use, fixed so that results do not depend on the machine's core count."
@@ -95,7 +95,7 @@ def seed_everything(seed: int, # any non-negative integer
     set_threads()
     return torch.Generator().manual_seed(seed)
 
-# %% ../nbs/00_core.ipynb #81d220af
+# %% ../nbs/00_core.ipynb #a5d04ecb
 def best_device(name: str | None = None, # force one, e.g. "cpu"
                ) -> 'torch.device': # cuda, mps or cpu
     "The fastest device present, unless one is named."
@@ -116,7 +116,7 @@ def _cpu_flag(*flags: str) -> bool:
     except OSError: return False
     return any(flag in words for flag in flags)
 
-# %% ../nbs/00_core.ipynb #c170ff06
+# %% ../nbs/00_core.ipynb #92b25efd
 @contextlib.contextmanager
 def atomic_path(path: str | Path, # final path; its folder is made
                ) -> Iterator[Path]: # a temporary path in the same folder to write to
@@ -142,7 +142,7 @@ def read_json(path: str | Path, # file to read
     except FileNotFoundError: raise SoundclfError(f"{path} does not exist: run `make reproduce` to make it.") from None
     except json.JSONDecodeError as e: raise SoundclfError(f"{path} is not valid JSON ({e}): delete it and run again.") from None
 
-# %% ../nbs/00_core.ipynb #86182cce
+# %% ../nbs/00_core.ipynb #cd92a7d5
 def sha256_file(path: str | Path, # any file
                ) -> str: # 64 hex digits
     "The SHA-256 of a file's bytes."
@@ -163,7 +163,7 @@ def sha256_weights(model: 'torch.nn.Module', # any module
     for name, t in sorted(model.state_dict().items()): h.update(name.encode()); h.update(t.detach().cpu().contiguous().float().numpy().tobytes())
     return h.hexdigest()
 
-# %% ../nbs/00_core.ipynb #d14acf74
+# %% ../nbs/00_core.ipynb #fa2a740b
 def versions(*packages: str, # distribution names
             ) -> dict[str, str]: # name to version, plus Python's
     "The versions a result was made with."
@@ -172,7 +172,7 @@ def versions(*packages: str, # distribution names
         with contextlib.suppress(PackageNotFoundError): found[name] = version(name)
     return found
 
-# %% ../nbs/00_core.ipynb #83b903c7
+# %% ../nbs/00_core.ipynb #3512bab4
 def save_artefact(model: 'torch.nn.Module', # a trained model
                   config: dict, # how to build it; at least `classes`
                   folder: str | Path, # where to put it
@@ -197,7 +197,7 @@ def load_weights(model: 'torch.nn.Module', # a model of the right shape
     except (RuntimeError, OSError) as e: raise SoundclfError(f"{folder}/model.safetensors does not fit its configuration ({str(e).splitlines()[0][:80]}): train it again.") from None
     return model.eval()
 
-# %% ../nbs/00_core.ipynb #7542c977
+# %% ../nbs/00_core.ipynb #9064b55d
 def progress(items: Iterable, # what to loop over
              desc: str = '', # a few words, shown before the bar
              total: int | None = None, # number of items where `items` has no length
@@ -206,7 +206,7 @@ def progress(items: Iterable, # what to loop over
     from tqdm.auto import tqdm
     return tqdm(items, desc=desc, total=total, mininterval=1, disable=os.environ.get('SOUNDCLF_QUIET') == '1')
 
-# %% ../nbs/00_core.ipynb #ae2065e2
+# %% ../nbs/00_core.ipynb #8796ecc3
 PALETTE = ('#0072B2', '#E69F00', '#009E73', '#D55E00', '#CC79A7', '#56B4E9', '#F0E442', '#000000') # Okabe & Ito (2008)
 
 def new_figure(rows: int = 1, # panels down

@@ -10,7 +10,7 @@ __all__ = ['AUDIO_SUFFIXES', 'COLUMNS', 'DATASETS', 'ESC50_URL', 'ESC50_TEN', 'S
            'check_clips', 'drop_bad', 'near_duplicates', 'merge_groups', 'crossing', 'silence_shares', 'plot_labels',
            'plot_lengths', 'plot_examples']
 
-# %% ../nbs/01_data.ipynb #7cfb310c
+# %% ../nbs/01_data.ipynb #11fd9c30
 import os, shutil, warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ from joblib import Parallel, delayed
 from .core import (SoundclfError, atomic_path, data_dir, known_name, mirror_dir, new_figure, progress,
                            read_json, sha256_file, sha256_of, write_json)
 
-# %% ../nbs/01_data.ipynb #450dd5b5
+# %% ../nbs/01_data.ipynb #6f2f3782
 AUDIO_SUFFIXES = ('.wav', '.flac', '.ogg', '.mp3')
 
 def decode(path: str | Path, # an audio file
@@ -36,7 +36,7 @@ def decode(path: str | Path, # an audio file
         raise SoundclfError(f"{path} cannot be decoded ({str(e).split(': ')[-1].rstrip('.')}): replace or remove it.") from None
     return np.ascontiguousarray(wave.T), rate
 
-# %% ../nbs/01_data.ipynb #d8ad9754
+# %% ../nbs/01_data.ipynb #3fc3f381
 COLUMNS = ['path', 'label', 'fold', 'group', 'duration', 'sample_rate', 'channels']
 
 def read_headers(paths: Sequence[str | Path], # audio files
@@ -78,7 +78,7 @@ def targets(table: pd.DataFrame, # a clips table
     for label in table.label.unique(): known_name(label, known, 'class in this model')
     return table.label.map(known).to_numpy('int64')
 
-# %% ../nbs/01_data.ipynb #d86efd5c
+# %% ../nbs/01_data.ipynb #5841c866
 def manifest(name: str, # manifest name, e.g. "esc50"
             ) -> dict[str, str]: # path inside the data set -> SHA-256
     "The tracked checksums of a data set (`sha256sum` format)."
@@ -122,7 +122,7 @@ def _download(target: Path, url: str, digest: str | None) -> Path:
                             f"connect to a network, or put the file at {target}.") from None
     return target
 
-# %% ../nbs/01_data.ipynb #3008731e
+# %% ../nbs/01_data.ipynb #bb2be67b
 def fetch_files(names: Sequence[str], # paths inside the data set
                 root: str | Path, # local folder of the data set
                 url: str, # base URL, to which names are appended
@@ -138,7 +138,7 @@ def fetch_files(names: Sequence[str], # paths inside the data set
     jobs = Parallel(n_jobs=n_jobs, prefer='threads', return_as='generator')(delayed(one)(n) for n in names)
     return list(progress(jobs, 'fetch', len(names)))
 
-# %% ../nbs/01_data.ipynb #990af155
+# %% ../nbs/01_data.ipynb #bcaacd42
 DATASETS: dict[str, Callable[..., pd.DataFrame]] = {}
 
 def register(name: str, # the name to load it by
@@ -147,7 +147,7 @@ def register(name: str, # the name to load it by
     def decorate(f): DATASETS[name] = f; return f
     return decorate
 
-# %% ../nbs/01_data.ipynb #817b7691
+# %% ../nbs/01_data.ipynb #35e0ad1d
 ESC50_URL = 'https://raw.githubusercontent.com/karolpiczak/ESC-50/master'
 ESC50_TEN = ('airplane', 'cat', 'chainsaw', 'chirping_birds', 'church_bells', 'dog', 'fireworks', 'keyboard_typing',
              'thunderstorm', 'vacuum_cleaner')
@@ -169,7 +169,7 @@ def esc50_10() -> pd.DataFrame: # 400 clips, 40 per category
     "The ten ESC-50 categories of the reference system."
     return esc50(ESC50_TEN)
 
-# %% ../nbs/01_data.ipynb #f3c20a50
+# %% ../nbs/01_data.ipynb #8af654a3
 def _envelope(t, start, decay): return np.where(t >= start, np.exp(-(t - start) / decay), 0.0)
 def _bursts(t, rate, decay): return np.exp(-((t * rate) % 1.0) / rate / decay)
 def _saw(t, f): return 2 * ((t * f) % 1.0) - 1
@@ -211,7 +211,7 @@ def synthetic(seed: int = 0, # every clip follows from it
         with atomic_path(path) as tmp: sf.write(tmp, _synthetic_clip(*key, seed, rate), rate, subtype='PCM_16')
     return clips_table(paths, [k[0] for k in keys], [k[1] for k in keys], [f'{k[0]}-{k[1]}-{k[2]}' for k in keys])
 
-# %% ../nbs/01_data.ipynb #813781a1
+# %% ../nbs/01_data.ipynb #d857d886
 @dataclass
 class Split:
     "Row numbers of a clips table: training, validation (may be empty) and test."
@@ -238,7 +238,7 @@ def fold_splits(table: pd.DataFrame, # a clips table with folds
     none = np.array([], int)
     return [assert_disjoint(table, Split(f'fold {f}', np.flatnonzero(fold != f), none, np.flatnonzero(fold == f))) for f in sorted(set(fold))]
 
-# %% ../nbs/01_data.ipynb #2353ea62
+# %% ../nbs/01_data.ipynb #4cce3de4
 def validation_splits(table: pd.DataFrame, # a clips table with at least three folds
                      ) -> list[Split]: # "validation f": fold f untouched, the next fold for validation, training on the others
     "For each fold, a training and a validation set that leave it alone; the test rows are empty."
@@ -247,7 +247,7 @@ def validation_splits(table: pd.DataFrame, # a clips table with at least three f
     none, following = np.array([], int), dict(zip(folds, folds[1:] + folds[:1]))
     return [assert_disjoint(table, Split(f'validation {f}', np.flatnonzero(~np.isin(fold, [f, following[f]])), np.flatnonzero(fold == following[f]), none)) for f in folds]
 
-# %% ../nbs/01_data.ipynb #573d3527
+# %% ../nbs/01_data.ipynb #852d84a6
 def grouped_folds(table: pd.DataFrame, # a clips table
                   k: int = 5, # number of folds
                   seed: int = 42, # shuffling seed
@@ -271,7 +271,7 @@ def inner_split(table: pd.DataFrame, # a clips table
     fold = grouped_folds(table.iloc[train], k, seed)
     return assert_disjoint(table, Split('inner', train[fold != 1], train[fold == 1], np.array([], int)))
 
-# %% ../nbs/01_data.ipynb #60a33150
+# %% ../nbs/01_data.ipynb #13b40eae
 def _subset(sizes: Sequence[int], goal: int) -> list[int]:
     "Indices of sizes that add up as close to `goal` as possible (dynamic programming)."
     reach = {0: []}
@@ -294,7 +294,7 @@ def reference_split(table: pd.DataFrame, # a clips table with folds
     valid = np.sort(np.array(valid, int))
     return assert_disjoint(table, Split('reference', np.flatnonzero(table.fold != fold), valid, np.setdiff1d(held, valid)))
 
-# %% ../nbs/01_data.ipynb #21233cc2
+# %% ../nbs/01_data.ipynb #d772a1f9
 @register('folder')
 def folder(path: str | Path, # a folder of class folders, or a CSV with columns path, label[, fold, group]
            k: int = 5, # folds to make where there are none
@@ -324,7 +324,7 @@ def _clips_csv(path: Path) -> pd.DataFrame:
     if gone := [str(f) for f in files if not f.is_file()]: raise SoundclfError(f"{path} names {len(gone)} missing files (the first: {gone[0]}): correct the path column.")
     return clips_table(files, rows.label.to_list(), rows.get('fold'), rows.get('group', rows.path).to_list())
 
-# %% ../nbs/01_data.ipynb #61e2bc57
+# %% ../nbs/01_data.ipynb #6470825c
 BANNER = '\n'.join(['!' * 78, '!!  SYNTHETIC DATA: ESC-50 is neither cached, mirrored nor downloadable here.  !!',
                     '!!  What follows shows that the code runs. It says nothing about real sounds.  !!', '!' * 78])
 
@@ -351,7 +351,7 @@ def clip_length(table: pd.DataFrame, # a clips table
     "A length that holds every clip of the table, up to `longest`."
     return float(min(longest, np.ceil(table.duration.max() * 2) / 2))
 
-# %% ../nbs/01_data.ipynb #8a01dd4b
+# %% ../nbs/01_data.ipynb #4acbdab9
 PROBLEMS = ('unreadable', 'empty', 'nan', 'silent', 'short', 'rate', 'duplicate')
 
 def _examine(path: str, shortest: float, silence: float) -> tuple[list[str], str, int, int]:
@@ -399,7 +399,7 @@ def drop_bad(table: pd.DataFrame, # a clips table
     for problem, paths in bad.groupby('problem').path: print(f'left out: {len(paths)} {problem} (the first: {paths.iloc[0]})')
     return table[~table.path.isin(bad.path)].reset_index(drop=True)
 
-# %% ../nbs/01_data.ipynb #de219bb9
+# %% ../nbs/01_data.ipynb #4b352a98
 _RATE, _NFFT, _HOP = 8000, 512, 128
 
 def _probe_wave(path: str, limit: float = 60.0) -> np.ndarray:
@@ -473,7 +473,7 @@ def near_duplicates(table: pd.DataFrame, # a clips table
     for side in 'ab': found[f'path_{side}'], found[f'group_{side}'] = table.path.to_numpy()[found[side]], table.group.to_numpy()[found[side]]
     return found[['path_a', 'path_b', 'similarity', 'seconds', 'offset', 'group_a', 'group_b']].reset_index(drop=True)
 
-# %% ../nbs/01_data.ipynb #83329f7c
+# %% ../nbs/01_data.ipynb #c4e54d56
 def merge_groups(table: pd.DataFrame, # a clips table
                  pairs: pd.DataFrame, # what `near_duplicates` found; columns path_a, path_b
                 ) -> pd.DataFrame: # a copy in which connected clips share a group
@@ -494,7 +494,7 @@ def crossing(table: pd.DataFrame, # a clips table with folds
     fold = dict(zip(table.path, table.fold))
     return pairs[pairs.path_a.map(fold).to_numpy() != pairs.path_b.map(fold).to_numpy()]
 
-# %% ../nbs/01_data.ipynb #8a495ab9
+# %% ../nbs/01_data.ipynb #514187e9
 def silence_shares(table: pd.DataFrame, # a clips table
                    n_jobs: int = 4, # threads
                   ) -> np.ndarray: # [clips, 3]: share of exact zeros overall, leading, trailing
@@ -506,7 +506,7 @@ def silence_shares(table: pd.DataFrame, # a clips table
         return np.array([zero.mean(), first / len(zero), last / len(zero)])
     return np.stack(Parallel(n_jobs=n_jobs, prefer='threads')(delayed(one)(p) for p in table.path))
 
-# %% ../nbs/01_data.ipynb #91cc37e4
+# %% ../nbs/01_data.ipynb #2f2fb84c
 def plot_labels(table: pd.DataFrame, # a clips table
                ): # a matplotlib figure
     "Clips and groups per class, as horizontal bars."
@@ -531,7 +531,7 @@ def plot_lengths(table: pd.DataFrame, # a clips table
     c.bar([f'{r / 1000:g}' for r in rates.index], rates); c.set(xlabel='sample rate (kHz)', ylabel='clips', title='Sample rates')
     return fig
 
-# %% ../nbs/01_data.ipynb #6b8e4bfd
+# %% ../nbs/01_data.ipynb #a88321a9
 def plot_examples(table: pd.DataFrame, # a clips table
                   fold: int | None = None, # take the examples from this fold; None for any
                  ): # a matplotlib figure

@@ -8,7 +8,7 @@ __all__ = ['relative_path', 'predictions_table', 'save_predictions', 'load_predi
            'confusion', 'plot_confusions', 'plot_reliability', 'plot_accuracies', 'confused_pairs', 'model_size',
            'latency', 'new_results', 'results_table']
 
-# %% ../nbs/06_eval_confusion.ipynb #6fee1509
+# %% ../nbs/06_eval_confusion.ipynb #7c22c9d6
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import numpy as np, pandas as pd
 
 from .core import PALETTE, SoundclfError, atomic_path, data_dir, new_figure, read_json, write_json
 
-# %% ../nbs/06_eval_confusion.ipynb #2f65c0fa
+# %% ../nbs/06_eval_confusion.ipynb #8c7bee57
 def relative_path(path: str | Path, # an audio file
                  ) -> str: # relative to the data folder where it lies inside
     "A clip's path as it is written into results."
@@ -55,7 +55,7 @@ def probabilities(predictions: pd.DataFrame, # a predictions table
     columns = [c for c in predictions if c.startswith('p_')]
     return predictions[columns].to_numpy(), [c[2:] for c in columns]
 
-# %% ../nbs/06_eval_confusion.ipynb #16310829
+# %% ../nbs/06_eval_confusion.ipynb #f490fd49
 def wilson_interval(hits: int, # right answers
                     n: int, # all answers
                     level: float = 0.95, # confidence
@@ -78,7 +78,7 @@ def grouped_interval(values: np.ndarray, # one number per clip, e.g. 1 for right
     means = total[pick].sum(1) / count[pick].sum(1)
     return tuple(float(q) for q in np.quantile(means, [(1 - level) / 2, (1 + level) / 2]))
 
-# %% ../nbs/06_eval_confusion.ipynb #24a20738
+# %% ../nbs/06_eval_confusion.ipynb #7172ec83
 def reliability(predictions: pd.DataFrame, # a predictions table
                 bins: int = 10, # equal-width bins of confidence
                ) -> pd.DataFrame: # per non-empty bin: confidence, accuracy, clips
@@ -113,7 +113,7 @@ def per_class(predictions: pd.DataFrame, # a predictions table
     p, r, f, n = precision_recall_fscore_support(predictions.label, predictions.predicted, labels=classes, zero_division=0)
     return pd.DataFrame({'precision': p, 'recall': r, 'f1': f, 'clips': n}, index=pd.Index(classes, name='class'))
 
-# %% ../nbs/06_eval_confusion.ipynb #3c8cc85e
+# %% ../nbs/06_eval_confusion.ipynb #f984b64b
 def _spread(predictions: pd.DataFrame, key: str, low: float, high: float) -> dict:
     folds = [metrics(p)[key] for _, p in predictions.groupby('fold')]
     return {'mean': round(metrics(predictions)[key], 4), 'low': round(low, 4), 'high': round(high, 4), 'per_fold': [round(f, 4) for f in folds]}
@@ -140,7 +140,7 @@ def protocol_record(predictions: pd.DataFrame, # the predictions of all test cli
             'macro_f1': _spread(predictions, 'macro_f1', *_f1_interval(predictions)),
             **{k: round(m[k], 4) for k in ('kappa', 'top3', 'ece')}, 'n': m['n'], 'selection': selection, 'weights': list(weights)}
 
-# %% ../nbs/06_eval_confusion.ipynb #6d5d8ed6
+# %% ../nbs/06_eval_confusion.ipynb #20bc53d2
 def compare(a: pd.DataFrame, # predictions of one model
             b: pd.DataFrame, # predictions of another, of the same clips
            ) -> dict[str, float]: # difference (b - a), low, high, p_value, only_a, only_b
@@ -154,7 +154,7 @@ def compare(a: pd.DataFrame, # predictions of one model
     p = binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
     return {'difference': float(right_b.mean() - right_a.mean()), 'low': low, 'high': high, 'p_value': float(p), 'only_a': only_a, 'only_b': only_b}
 
-# %% ../nbs/06_eval_confusion.ipynb #38527a23
+# %% ../nbs/06_eval_confusion.ipynb #7ac1aa18
 def confusion(predictions: pd.DataFrame, # a predictions table
              ) -> pd.DataFrame: # true classes down, predicted across, counts
     "The confusion matrix as counts."
@@ -209,7 +209,7 @@ def plot_accuracies(results: dict, # results.json
     ax.legend(loc='upper left', bbox_to_anchor=(1, 1))
     return fig
 
-# %% ../nbs/06_eval_confusion.ipynb #ae411874
+# %% ../nbs/06_eval_confusion.ipynb #135c6461
 def confused_pairs(predictions: pd.DataFrame, # a predictions table
                    n: int = 5, # how many
                   ) -> pd.DataFrame: # label, predicted, clips, paths
@@ -218,7 +218,7 @@ def confused_pairs(predictions: pd.DataFrame, # a predictions table
     pairs = wrong.groupby(['label', 'predicted']).path.agg(clips='size', paths=list).reset_index()
     return pairs.sort_values(['clips', 'label', 'predicted'], ascending=[False, True, True], ignore_index=True).head(n)
 
-# %% ../nbs/06_eval_confusion.ipynb #19298105
+# %% ../nbs/06_eval_confusion.ipynb #4a2d4621
 def model_size(model: 'torch.nn.Module', # any module
               ) -> dict[str, int]: # parameters, bytes
     "Trainable parameters of a model, and the bytes of all it must store (parameters and buffers)."
@@ -237,7 +237,7 @@ def latency(call, # a function without arguments
         start = time.perf_counter(); call(); times.append(time.perf_counter() - start)
     return float(np.median(times))
 
-# %% ../nbs/06_eval_confusion.ipynb #b81683a1
+# %% ../nbs/06_eval_confusion.ipynb #9eb9d078
 def new_results(dataset: str, # data set name
                 profile: str, # quick or full
                 seed: int, # the seed of the run

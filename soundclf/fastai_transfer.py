@@ -7,7 +7,7 @@ __all__ = ['TensorSpectrogram', 'AugmentBatch', 'NormalizeBatch', 'SpectrogramBl
            'HalfPrecision', 'NoPeeking', 'TransferRecipe', 'transfer_learner', 'selection_callbacks', 'audioset_recipe',
            'transfer_features', 'fine_tune_split', 'probe_split', 'cross_tune']
 
-# %% ../nbs/04_fastai_transfer.ipynb #4c6afbd1
+# %% ../nbs/04_fastai_transfer.ipynb #9df0e788
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -32,7 +32,7 @@ from .eval_confusion import predictions_table, save_predictions
 from .scratch_cnn import Run, load_run, predict_proba
 from .transforms import Augment, Features, audioset_features, cached_features, features_for, fit_normalize
 
-# %% ../nbs/04_fastai_transfer.ipynb #fa4d20c1
+# %% ../nbs/04_fastai_transfer.ipynb #d2f2f774
 class TensorSpectrogram(TensorBase):
     "A batch or a row of features, `[..., C, F, T]`."
 
@@ -73,7 +73,7 @@ def spectrogram_loaders(table: pd.DataFrame, # a clips table
                       batch_tfms=[AugmentBatch(augment, normalize, len(classes), g), NormalizeBatch(normalize)])
     return block.dataloaders(items, bs=min(batch_size, len(split.train)), num_workers=0, device=best_device('cpu'))
 
-# %% ../nbs/04_fastai_transfer.ipynb #7f380f55
+# %% ../nbs/04_fastai_transfer.ipynb #34b76a73
 class SoftCrossEntropy(nn.Module):
     "Cross entropy with class numbers or probabilities as targets; fastai's `activation` and `decodes` included."
     def __init__(self, smoothing: float = 0.0, reduction: str = 'mean'): super().__init__(); self.smoothing, self.reduction = smoothing, reduction
@@ -131,17 +131,17 @@ def selection_callbacks(patience: int = 6, # epochs without improvement before s
     "Early stopping, and the best epoch's weights back at the end, both by validation accuracy."
     return [SaveModelCallback('accuracy', fname='best', with_opt=False), EarlyStoppingCallback('accuracy', patience=patience)]
 
-# %% ../nbs/04_fastai_transfer.ipynb #aecb3317
+# %% ../nbs/04_fastai_transfer.ipynb #77636474
 def audioset_recipe() -> TransferRecipe: # for `mn04_as`
     "The recipe for fine-tuning `mn04_as`."
     return TransferRecipe('mn04_as', epochs=8, freeze_epochs=2, base_lr=3e-3, lr_mult=20.0, dropout=0.3, scale=1.0, augment=Augment(mixup=0.3, power=False, masks=1))
 
-# %% ../nbs/04_fastai_transfer.ipynb #d7a43aee
+# %% ../nbs/04_fastai_transfer.ipynb #1e919d3e
 def transfer_features(backbone: str, # one of `BACKBONES`
                       table: pd.DataFrame, # a clips table
                      ) -> Features: # what the backbone hears
-    "AudioSet's own front end for `mn04_as`, a log-mel with twice the frames for ImageNet networks."
-    return audioset_features(clip_length(table)) if backbone == 'mn04_as' else features_for(table, hop_length=512)
+    "AudioSet's own front end for `mn04_as`, the default log-mel for ImageNet networks."
+    return audioset_features(clip_length(table)) if backbone == 'mn04_as' else features_for(table)
 
 def fine_tune_split(table: pd.DataFrame, # a clips table
                     split: Split, # training, validation (may be empty), test
@@ -178,7 +178,7 @@ def _finish(table, rows, learn, normalize, features, recipe, folder, split, seed
                    'losses': column('train_loss'), 'accuracies': column('accuracy')}, folder)
     return load_run(folder)
 
-# %% ../nbs/04_fastai_transfer.ipynb #bc96d40b
+# %% ../nbs/04_fastai_transfer.ipynb #fc812b22
 def probe_split(table: pd.DataFrame, # a clips table
                 split: Split, # training and test rows
                 folder: str | Path, # where runs of this study go

@@ -6,7 +6,7 @@
 __all__ = ['FINISHED', 'TrialRandomSampler', 'open_study', 'run_study', 'best_trial', 'study_summary', 'scratch_space',
            'transfer_space', 'scratch_objective', 'transfer_objective', 'plot_study']
 
-# %% ../nbs/05_optuna_tuning.ipynb #e1a9001e
+# %% ../nbs/05_optuna_tuning.ipynb #7c5dc493
 import tempfile, warnings, zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -22,7 +22,7 @@ from .data import Split
 from .scratch_cnn import Recipe, train_split
 from .transforms import Features
 
-# %% ../nbs/05_optuna_tuning.ipynb #f008e01c
+# %% ../nbs/05_optuna_tuning.ipynb #70c0476f
 class TrialRandomSampler(BaseSampler):
     "Random search in which every value follows from seed, trial number and parameter name."
     def __init__(self, seed: int): self.seed = seed
@@ -49,7 +49,7 @@ def open_study(name: str, # the study's name
     return optuna.create_study(storage=storage, study_name=name, direction='maximize', load_if_exists=True, sampler=chosen,
                                pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=warmup))
 
-# %% ../nbs/05_optuna_tuning.ipynb #9a94eb9c
+# %% ../nbs/05_optuna_tuning.ipynb #c13b23b5
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 def run_study(study: optuna.Study, # new or continued
@@ -80,7 +80,7 @@ def study_summary(study: optuna.Study, # a study
     return {'finished': count(*FINISHED), 'pruned': count(TrialState.PRUNED), 'complete': count(TrialState.COMPLETE), 'failed': count(TrialState.FAIL),
             'best': {'trial': best.number, 'value': round(best.value, 4), 'params': best.params}}
 
-# %% ../nbs/05_optuna_tuning.ipynb #06873a8b
+# %% ../nbs/05_optuna_tuning.ipynb #439a3c57
 def scratch_space(trial: optuna.Trial, # asks for values
                   base: Recipe, # everything that is not searched
                  ) -> Recipe: # the trial's recipe
@@ -96,7 +96,7 @@ def transfer_space(trial: optuna.Trial, # asks for values
     return replace(base, batch_size=trial.suggest_categorical('batch_size', [8, 16, 32, 64, 128]),
                    base_lr=trial.suggest_float('base_lr', 1e-5, 1e-1, log=True), freeze_epochs=trial.suggest_int('freeze_epochs', 1, 10))
 
-# %% ../nbs/05_optuna_tuning.ipynb #c8625d3d
+# %% ../nbs/05_optuna_tuning.ipynb #6e70ecf9
 def _no_test_rows(split: Split) -> Split:
     if len(split.test): raise SoundclfError(f'{split.name} has test clips: a search may only see validation clips (use validation_splits or inner_split).')
     return split
@@ -141,7 +141,7 @@ def _pruning(trial: optuna.Trial):
             if trial.should_prune(): raise optuna.TrialPruned
     return Prune()
 
-# %% ../nbs/05_optuna_tuning.ipynb #9267fa8e
+# %% ../nbs/05_optuna_tuning.ipynb #a83d7ed0
 def plot_study(study: optuna.Study, # a study
                title: str, # of the figures
                seed: int = 42, # of the forest behind the importances

@@ -8,7 +8,7 @@ __all__ = ['NETWORKS', 'OPTIMIZERS', 'ReferenceCNN', 'SmallCNN', 'build_network'
            'load_run', 'load_scratch', 'cross_validate', 'weight_hashes', 'reference_epoch', 'cached_epoch',
            'epoch_speedup']
 
-# %% ../nbs/03_scratch_cnn.ipynb #64e4efd2
+# %% ../nbs/03_scratch_cnn.ipynb #036c1fa4
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -24,7 +24,7 @@ from .data import Split, class_names, targets
 from .eval_confusion import load_predictions, predictions_table, save_predictions
 from .transforms import Augment, Features, Normalize, cached_features, features_for, fit_normalize
 
-# %% ../nbs/03_scratch_cnn.ipynb #88c3dab0
+# %% ../nbs/03_scratch_cnn.ipynb #fda1b2d7
 class ReferenceCNN(nn.Module):
     "The four-block network of the reference: features `[B, C, F, T]` to logits `[B, classes]`; 25,402 parameters for ten classes."
     def __init__(self, n_classes: int, # number of classes
@@ -40,19 +40,19 @@ class ReferenceCNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor: return self.head(self.body(x).mean((2, 3)))
 
-# %% ../nbs/03_scratch_cnn.ipynb #1138a2cc
+# %% ../nbs/03_scratch_cnn.ipynb #0d5c96b2
 def _conv(a: int, b: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(a, b, 3, stride, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU(inplace=True))
 
 class SmallCNN(nn.Module):
-    "A seven-layer network under 500 KB: features `[B, C, F, T]` to logits `[B, classes]`, any number of frames."
+    "Six convolutions and a linear layer under 500 KB: features `[B, C, F, T]` to logits `[B, classes]`, any number of frames."
     def __init__(self, n_classes: int, # number of classes
                  channels: int = 1, # input channels
                  dropout: float = 0.2): # before the linear layer
         super().__init__()
-        pool = nn.AvgPool2d(2)
-        self.body = nn.Sequential(_conv(channels, 16), pool, _conv(16, 32), _conv(32, 32), pool, _conv(32, 48), _conv(48, 64), pool,
-                                  _conv(64, 80), nn.AvgPool2d((2, 1)))
+        pool, first = nn.AvgPool2d(2), nn.Conv2d(channels, 16, (3, 7), (1, 2), (1, 3), bias=False)
+        self.body = nn.Sequential(first, nn.BatchNorm2d(16), nn.ReLU(inplace=True), pool, _conv(16, 32), _conv(32, 32), pool,
+                                  _conv(32, 48), _conv(48, 64), pool, _conv(64, 80), nn.AvgPool2d((2, 1)))
         self.dropout, self.head = nn.Dropout(dropout), nn.Linear(160, n_classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ def build_network(name: str, # reference or small
     "A network by name."
     return NETWORKS[known_name(name, NETWORKS, 'network')](n_classes, channels)
 
-# %% ../nbs/03_scratch_cnn.ipynb #f63820ee
+# %% ../nbs/03_scratch_cnn.ipynb #a38e7e21
 @dataclass(frozen=True)
 class Recipe:
     "How a network is trained. The defaults are the better recipe of this notebook."
@@ -82,7 +82,7 @@ class Recipe:
     label_smoothing: float = 0.05 # share of the label spread over all classes
     ema: float = 0.995 # decay of the weight average that is kept; 0 for none
     bfloat16: bool = True # mixed precision where the device is fast at it
-    augment: Augment = field(default_factory=lambda: Augment(crop=160, bands=6, level=1.5, tilt=0.5, mixup=0.4, masks=2))
+    augment: Augment = field(default_factory=lambda: Augment(crop=320, bands=6, level=1.5, tilt=0.5, mixup=0.4, masks=2))
 
 def reference_recipe(table: pd.DataFrame, # a clips table, whose sample rate and length count
                     ) -> tuple[Recipe, Features]: # the recipe and its features
@@ -101,7 +101,7 @@ def shortened(recipe, # a `Recipe`, or any frozen dataclass with `epochs` and pe
 
 OPTIMIZERS = {'adamw': torch.optim.AdamW, 'adam': torch.optim.Adam, 'rmsprop': torch.optim.RMSprop, 'sgd': torch.optim.SGD}
 
-# %% ../nbs/03_scratch_cnn.ipynb #c2892102
+# %% ../nbs/03_scratch_cnn.ipynb #465699c3
 def _ema(decay: float) -> Callable:
     "An averaging function that starts with a short memory, so that the random weights are forgotten."
     def update(old, new, n): return torch.lerp(old, new, 1 - min(decay, (1 + int(n)) / (10 + int(n)))) if old.is_floating_point() else new
@@ -151,7 +151,7 @@ def _writer(log: str | Path | None):
     from torch.utils.tensorboard import SummaryWriter
     return SummaryWriter(str(log))
 
-# %% ../nbs/03_scratch_cnn.ipynb #6ff435a1
+# %% ../nbs/03_scratch_cnn.ipynb #8547f449
 def save_checkpoint(trainer: Trainer, # a trainer
                     g: torch.Generator, # the generator of its batches
                     path: str | Path, # file
@@ -176,7 +176,7 @@ def load_checkpoint(trainer: Trainer, # a trainer of the same recipe
     trainer.epoch = state['epoch']
     return trainer.epoch
 
-# %% ../nbs/03_scratch_cnn.ipynb #fba5dedf
+# %% ../nbs/03_scratch_cnn.ipynb #ff6ce9bd
 def training_batches(x: np.ndarray, # features, one row per clip
                      y: np.ndarray, # class numbers
                      rows: np.ndarray, # training rows
@@ -207,7 +207,7 @@ def predict_proba(model: nn.Module, # inputs to logits
         parts.append(model(batch.to(device)).float().softmax(1).cpu())
     return torch.cat(parts).numpy()
 
-# %% ../nbs/03_scratch_cnn.ipynb #ee55cda7
+# %% ../nbs/03_scratch_cnn.ipynb #e5992ad5
 @dataclass
 class Run:
     "A finished training run."
@@ -243,7 +243,7 @@ def train_split(table: pd.DataFrame, # a clips table
     (folder/'checkpoint.pt').unlink(missing_ok=True)
     return load_run(folder)
 
-# %% ../nbs/03_scratch_cnn.ipynb #2ada1ff3
+# %% ../nbs/03_scratch_cnn.ipynb #0ca58685
 def _prepare(x, split, recipe, classes, folder, device) -> tuple[Normalize, Trainer]:
     normalize = fit_normalize(x, split.train)
     net = build_network(recipe.network, len(classes), x.shape[1])
@@ -280,7 +280,7 @@ def load_scratch(folder: str | Path, # an artefact made by `train_split`
     load_weights(parts, folder, classes)
     return nn.Sequential(parts['normalize'], parts['network']).eval(), Features(**config['features'])
 
-# %% ../nbs/03_scratch_cnn.ipynb #9fe21e22
+# %% ../nbs/03_scratch_cnn.ipynb #c69efd3b
 def cross_validate(table: pd.DataFrame, # a clips table
                    splits: Sequence[Split], # e.g. from `fold_splits`
                    recipe: Recipe, # how to train
@@ -297,7 +297,7 @@ def weight_hashes(runs: Sequence[Run], # finished runs
     "The hashes of the runs' weights, as results.json lists them."
     return [read_json(r.folder/'config.json')['weights_sha256'][:16] for r in runs]
 
-# %% ../nbs/03_scratch_cnn.ipynb #5d6cc486
+# %% ../nbs/03_scratch_cnn.ipynb #5b2cc143
 def reference_epoch(paths: Sequence[str], # audio files
                     y: np.ndarray, # class numbers
                     model: nn.Module, # the network

@@ -7,7 +7,7 @@ __all__ = ['FRONT_ENDS', 'Features', 'features_for', 'audioset_features', 'resam
            'LogMel', 'MFCC', 'AudioSetMel', 'Deltas', 'front_end', 'extract', 'cached_features', 'Normalize',
            'fit_normalize', 'roll_crop', 'shift_bands', 'color', 'mask', 'mixup', 'Augment', 'time_shift', 'add_noise']
 
-# %% ../nbs/02_transforms.ipynb #a574296d
+# %% ../nbs/02_transforms.ipynb #13be3edf
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from .core import SoundclfError, data_dir, known_name, new_figure, progress, sha256_file, sha256_of
 from .data import clip_length, decode
 
-# %% ../nbs/02_transforms.ipynb #a3129c69
+# %% ../nbs/02_transforms.ipynb #82264f8f
 @dataclass(frozen=True)
 class Features:
     "What a clip is turned into. `kind` is logmel, mfcc, waveform or audioset (the front end of EfficientAT)."
@@ -30,7 +30,7 @@ class Features:
     channels: int = 1 # 1 mixes down, 2 doubles a mono clip
     pad: str = 'zero' # how short clips are filled: zero, wrap or noise
     n_fft: int = 2048 # window length in samples
-    hop_length: int = 1024 # samples between frames
+    hop_length: int = 512 # samples between frames
     n_mels: int = 128 # mel bands
     f_min: float = 0.0 # Hz, lower edge of the lowest band
     f_max: float = 20000.0 # Hz, upper edge of the highest band; at most half the sample rate
@@ -56,7 +56,7 @@ def audioset_features(duration: float = 5.0, # seconds
     "The settings that EfficientAT's AudioSet networks were trained with."
     return Features('audioset', 32000, duration, n_fft=1024, hop_length=320, n_mels=128, f_min=0.0, f_max=15000.0)
 
-# %% ../nbs/02_transforms.ipynb #00e8aa65
+# %% ../nbs/02_transforms.ipynb #7f10196c
 def resample(wave: np.ndarray, # samples, channels x frames
              rate: int, # its sample rate, Hz
              new_rate: int, # the wanted one, Hz
@@ -73,7 +73,7 @@ def rechannel(wave: np.ndarray, # samples, channels x frames
     if len(wave) == channels: return wave
     return np.repeat(wave.mean(0, keepdims=True), channels, 0)
 
-# %% ../nbs/02_transforms.ipynb #466732c4
+# %% ../nbs/02_transforms.ipynb #fd5697cf
 def fit_length(wave: np.ndarray, # samples, channels x frames
                samples: int, # wanted number of frames
                pad: str = 'zero', # zero, wrap or noise
@@ -101,7 +101,7 @@ def load_clip(path: str | Path, # an audio file
     if wave.shape[1] == 0: raise SoundclfError(f'{path} is empty: remove it.')
     return fit_length(resample(rechannel(wave, features.channels), rate, features.sample_rate), features.samples, features.pad)
 
-# %% ../nbs/02_transforms.ipynb #608bbf0d
+# %% ../nbs/02_transforms.ipynb #7091392c
 class LogMel(nn.Module):
     "Natural-log mel power spectrogram, waveform `[..., samples]` to `[..., n_mels, frames]` (Slaney's mel scale and norm)."
     floor = 1e-7
@@ -127,7 +127,7 @@ class MFCC(nn.Module):
 
     def forward(self, wave: Tensor) -> Tensor: return self.dct @ self.logmel(wave)
 
-# %% ../nbs/02_transforms.ipynb #7e6820ac
+# %% ../nbs/02_transforms.ipynb #5303211b
 class AudioSetMel(nn.Module):
     "EfficientAT's front end, 32 kHz `[..., samples]` to `[..., 128, frames]` (Schmid et al., ICASSP 2023)."
     def __init__(self, features: Features | None = None): # settings; default: as trained
@@ -146,7 +146,7 @@ class AudioSetMel(nn.Module):
         mel = (torch.log(self.banks @ power + 1e-5) + 4.5) / 5
         return mel.reshape(*wave.shape[:-1], *mel.shape[-2:])
 
-# %% ../nbs/02_transforms.ipynb #be57e8ff
+# %% ../nbs/02_transforms.ipynb #e9a2965a
 class Deltas(nn.Module):
     "Features and their differences over time, stacked as channels: `[..., C, F, T]` to `[..., C * (1 + order), F, T]`."
     def __init__(self, order: int): # 0, 1 or 2
@@ -165,7 +165,7 @@ def front_end(features: Features, # settings
     build = FRONT_ENDS[known_name(features.kind, FRONT_ENDS, 'kind of features')]
     return nn.Sequential(build(features), Deltas(features.deltas)).eval() if features.deltas else build(features).eval()
 
-# %% ../nbs/02_transforms.ipynb #9bfb3fa4
+# %% ../nbs/02_transforms.ipynb #1db800e9
 class _Store:
     "A memory-mapped array under construction: rows, a flag per row, and a rename at the end."
     def __init__(self, path: Path, rows: int, shape: tuple[int, ...]):
@@ -212,7 +212,7 @@ def _compute(path: Path, paths: Sequence[str | Path], features: Features, n_jobs
     for _ in progress(jobs, features.kind, len(todo)): pass
     store.close()
 
-# %% ../nbs/02_transforms.ipynb #c2d3e8ed
+# %% ../nbs/02_transforms.ipynb #0fbab9e3
 class Normalize(nn.Module):
     "Subtracts a mean and divides by a spread per channel and band, both constants."
     def __init__(self, mean: Tensor, # [C, F, 1], or [C, 1] for waveforms
@@ -234,7 +234,7 @@ def fit_normalize(x: np.ndarray, # features of many clips, first axis clips, las
     mean = total / n
     return Normalize(*(torch.from_numpy(v)[..., None] for v in (mean, np.sqrt(np.maximum(squares / n - mean**2, 1e-8)))))
 
-# %% ../nbs/02_transforms.ipynb #5d57c74b
+# %% ../nbs/02_transforms.ipynb #b651406a
 def _uniform(x: Tensor, low: int, high: int, g: torch.Generator) -> Tensor:
     return torch.randint(low, high, (len(x), 1), generator=g, device=x.device)
 
@@ -265,7 +265,7 @@ def color(x: Tensor, # [B, C, F, T], natural-log power
     curve = F.interpolate(curve, x.shape[2], mode='linear', align_corners=True)
     return x + curve[..., None] + level * torch.randn(len(x), 1, 1, 1, generator=g, device=x.device)
 
-# %% ../nbs/02_transforms.ipynb #0c64f94a
+# %% ../nbs/02_transforms.ipynb #11de9337
 def mask(x: Tensor, # [B, C, F, T]
          g: torch.Generator, # on the batch's device
          count: int = 2, # masks per direction
@@ -285,7 +285,7 @@ def mask(x: Tensor, # [B, C, F, T]
             x = torch.where(((i >= first) & (i < first + width)).view(shape), value, x)
     return x
 
-# %% ../nbs/02_transforms.ipynb #0f62f602
+# %% ../nbs/02_transforms.ipynb #6f96f145
 def mixup(x: Tensor, # [B, C, F, T], natural-log power
           y: Tensor, # [B, classes], probabilities
           alpha: float, # both parameters of the Beta distribution of the shares
@@ -300,7 +300,7 @@ def mixup(x: Tensor, # [B, C, F, T], natural-log power
     mixed = torch.logaddexp(x + s.log(), x[other] + (1 - s).log()) if power else s * x + (1 - s) * x[other]
     return mixed, share[:, None] * y + (1 - share[:, None]) * y[other]
 
-# %% ../nbs/02_transforms.ipynb #d95610d4
+# %% ../nbs/02_transforms.ipynb #39bd1f9e
 @dataclass(frozen=True)
 class Augment:
     "Which augmentations a training run applies, and how strongly; the defaults are none."
@@ -327,7 +327,7 @@ class Augment:
         x = normalize(x)
         return (mask(x, g, self.masks, self.mask_bands, self.mask_frames, 0.0) if self.masks else x), y
 
-# %% ../nbs/02_transforms.ipynb #f811299e
+# %% ../nbs/02_transforms.ipynb #40a1198c
 def time_shift(wave: Tensor, # [B, C, samples]
                g: torch.Generator, # on the batch's device
                share: float = 1.0, # largest shift as a share of the length

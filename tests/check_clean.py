@@ -23,20 +23,20 @@ def untidy(path: Path) -> list[str]:
     return found
 
 
-def stale_modules() -> list[str]:
-    "Modules that a fresh export would change."
+def stale_files() -> list[str]:
+    "Notebooks that `nbdev_clean` and modules that `nbdev_export` would change, found in a copy."
     with tempfile.TemporaryDirectory() as tmp:
         copy = Path(tmp)/'repo'
         for name in ('nbs', 'soundclf'): shutil.copytree(ROOT/name, copy/name, ignore=shutil.ignore_patterns('.ipynb_checkpoints', '__pycache__'))
         for name in ('settings.ini', 'setup.py', 'pyproject.toml'): shutil.copy(ROOT/name, copy/name)
-        subprocess.run([str(Path(sys.executable).parent/'nbdev_export')], cwd=copy, check=True)
-        files = {p.name for folder in (ROOT, copy) for p in (folder/'soundclf').glob('*.py')}
-        return [f for f in sorted(files) if not ((ROOT/'soundclf'/f).exists() and (copy/'soundclf'/f).exists() and filecmp.cmp(ROOT/'soundclf'/f, copy/'soundclf'/f, shallow=False))]
+        for command in ('nbdev_clean', 'nbdev_export'): subprocess.run([str(Path(sys.executable).parent/command)], cwd=copy, check=True)
+        names = {f'{p.parent.name}/{p.name}' for root in (ROOT, copy) for p in (*(root/'soundclf').glob('*.py'), *(root/'nbs').glob('*.ipynb'))}
+        return [n for n in sorted(names) if not ((ROOT/n).exists() and (copy/n).exists() and filecmp.cmp(ROOT/n, copy/n, shallow=False))]
 
 
 if __name__ == '__main__':
     problems = [p for nb in sorted((ROOT/'nbs').glob('*.ipynb')) for p in untidy(nb)]
-    problems += [f'soundclf/{f} differs from its notebook: run nbdev_export' for f in stale_modules()]
+    problems += [f'{f} is not what nbdev_clean and nbdev_export make of it: run both' for f in stale_files()]
     readme = subprocess.run([sys.executable, str(ROOT/'tests'/'readme.py'), 'check'], capture_output=True, text=True)
     problems += [readme.stdout.strip()] if readme.returncode else []
     print('\n'.join(problems) or 'notebooks, modules and README agree')
