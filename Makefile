@@ -13,9 +13,9 @@ export SOUNDCLF_MIRROR ?= $(MIRROR)
 export PYTHONHASHSEED := 0
 export MPLBACKEND := Agg
 export JUPYTER_PLATFORM_DIRS := 1
-export TOKENIZERS_PARALLELISM := false
+export OMP_WAIT_POLICY := PASSIVE
 
-RUNS := runs/$(PROFILE)/$(DATASET)-$(SEED)
+RUNS := runs/$(PROFILE)/$(subst /,_,$(DATASET))-$(SEED)
 STUDIES := 01_data 02_transforms 03_scratch_cnn 04_fastai_transfer 05_optuna_tuning 06_eval_confusion
 DONE := $(STUDIES:%=$(RUNS)/%.ipynb)
 

@@ -73,7 +73,7 @@ def spectrogram_loaders(table: pd.DataFrame, # a clips table
                       batch_tfms=[AugmentBatch(augment, normalize, len(classes), g), NormalizeBatch(normalize)])
     return block.dataloaders(items, bs=min(batch_size, len(split.train)), num_workers=0, device=best_device('cpu'))
 
-# %% ../nbs/04_fastai_transfer.ipynb #34b76a73
+# %% ../nbs/04_fastai_transfer.ipynb #aa6a1a5c
 class SoftCrossEntropy(nn.Module):
     "Cross entropy with class numbers or probabilities as targets; fastai's `activation` and `decodes` included."
     def __init__(self, smoothing: float = 0.0, reduction: str = 'mean'): super().__init__(); self.smoothing, self.reduction = smoothing, reduction
@@ -102,7 +102,7 @@ class TransferRecipe:
     "How a backbone is fine-tuned. The defaults are for ImageNet networks."
     backbone: str = 'squeezenet1_1' # one of `BACKBONES`
     pretrained: bool = True # False starts from random weights, for comparison and tests
-    epochs: int = 20 # with all weights free
+    epochs: int = 16 # with all weights free
     freeze_epochs: int = 3 # before, with the head alone
     base_lr: float = 3e-3 # peak for the head; half of it once the body is free
     lr_mult: float = 100.0 # how many times smaller the rate of the first layers is
@@ -131,10 +131,10 @@ def selection_callbacks(patience: int = 6, # epochs without improvement before s
     "Early stopping, and the best epoch's weights back at the end, both by validation accuracy."
     return [SaveModelCallback('accuracy', fname='best', with_opt=False), EarlyStoppingCallback('accuracy', patience=patience)]
 
-# %% ../nbs/04_fastai_transfer.ipynb #77636474
+# %% ../nbs/04_fastai_transfer.ipynb #5b41a5ba
 def audioset_recipe() -> TransferRecipe: # for `mn04_as`
     "The recipe for fine-tuning `mn04_as`."
-    return TransferRecipe('mn04_as', epochs=8, freeze_epochs=2, base_lr=3e-3, lr_mult=20.0, dropout=0.3, scale=1.0, augment=Augment(mixup=0.3, power=False, masks=1))
+    return TransferRecipe('mn04_as', epochs=6, freeze_epochs=2, base_lr=3e-3, lr_mult=20.0, dropout=0.3, scale=1.0, augment=Augment(mixup=0.3, power=False, masks=1))
 
 # %% ../nbs/04_fastai_transfer.ipynb #1e919d3e
 def transfer_features(backbone: str, # one of `BACKBONES`

@@ -141,7 +141,7 @@ def _pruning(trial: optuna.Trial):
             if trial.should_prune(): raise optuna.TrialPruned
     return Prune()
 
-# %% ../nbs/05_optuna_tuning.ipynb #a83d7ed0
+# %% ../nbs/05_optuna_tuning.ipynb #a4ea31fd
 def plot_study(study: optuna.Study, # a study
                title: str, # of the figures
                seed: int = 42, # of the forest behind the importances
@@ -155,7 +155,7 @@ def plot_study(study: optuna.Study, # a study
         axes = {'history': draw.plot_optimization_history(study), 'intermediate': draw.plot_intermediate_values(study), 'parallel': draw.plot_parallel_coordinate(study)}
         if len(complete) > 4 and len({t.value for t in complete}) > 1: axes['importances'] = draw.plot_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed))
     for kind, ax in axes.items():
-        ax.figure.set_size_inches(8, 4.5); ax.set_title(f'{title}: {kind}'); _tidy(ax, kind)
+        ax.figure.set_size_inches(8, 4.5); ax.set_title(f'{title}: {kind}', fontsize=11); _tidy(ax, kind)
     return {kind: ax.figure for kind, ax in axes.items()}
 
 def _tidy(ax, kind: str):

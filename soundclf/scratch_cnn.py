@@ -8,7 +8,7 @@ __all__ = ['NETWORKS', 'OPTIMIZERS', 'ReferenceCNN', 'SmallCNN', 'build_network'
            'load_run', 'load_scratch', 'cross_validate', 'weight_hashes', 'reference_epoch', 'cached_epoch',
            'epoch_speedup']
 
-# %% ../nbs/03_scratch_cnn.ipynb #036c1fa4
+# %% ../nbs/03_scratch_cnn.ipynb #c2c75d57
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -20,9 +20,9 @@ from torch.nn import functional as F
 
 from .core import (SoundclfError, atomic_path, best_device, has_fast_bfloat16, known_name, load_weights, new_figure, progress,
                            read_json, save_artefact, seed_everything, sha256_of, sha256_weights)
-from .data import Split, class_names, targets
+from .data import Split, class_names, decode, targets
 from .eval_confusion import load_predictions, predictions_table, save_predictions
-from .transforms import Augment, Features, Normalize, cached_features, features_for, fit_normalize
+from .transforms import Augment, Features, Normalize, cached_features, features_for, fit_length, fit_normalize
 
 # %% ../nbs/03_scratch_cnn.ipynb #fda1b2d7
 class ReferenceCNN(nn.Module):
@@ -297,19 +297,19 @@ def weight_hashes(runs: Sequence[Run], # finished runs
     "The hashes of the runs' weights, as results.json lists them."
     return [read_json(r.folder/'config.json')['weights_sha256'][:16] for r in runs]
 
-# %% ../nbs/03_scratch_cnn.ipynb #5b2cc143
+# %% ../nbs/03_scratch_cnn.ipynb #0e0eacbd
 def reference_epoch(paths: Sequence[str], # audio files
                     y: np.ndarray, # class numbers
                     model: nn.Module, # the network
                     opt: torch.optim.Optimizer, # its optimiser
+                    duration: float, # seconds that clips are fitted to
                     batch_size: int = 32, # clips per step
                    ) -> float: # seconds
-    "The time of one epoch the reference's way: decode, shift, build transforms, mask, one clip at a time."
+    "The time of one epoch the reference's way: decode, fit, shift, build transforms, mask, one clip at a time."
     import torchaudio
-    from soundclf.data import decode
     start, items = time.perf_counter(), []
     for path, label in zip(paths, y):
-        wave, rate = decode(path); wave = torch.from_numpy(wave)
+        wave, rate = decode(path); wave = torch.from_numpy(fit_length(wave, round(duration * rate)))
         wave = wave.roll(int(torch.rand(()) * 0.4 * wave.shape[-1]), -1)
         mel = torchaudio.transforms.MelSpectrogram(rate, n_fft=1024, n_mels=64)(wave)
         mel = torchaudio.transforms.AmplitudeToDB(top_db=80)(mel); fill = mel.mean().item()
@@ -339,6 +339,6 @@ def epoch_speedup(table: pd.DataFrame, # a clips table
     x, g, net = cached_features(table.path, hears), seed_everything(0), ReferenceCNN(classes)
     trainer, normalize = Trainer(ReferenceCNN(classes), recipe, len(y) // 32), fit_normalize(x, np.arange(len(y)))
     opt = torch.optim.RMSprop(net.parameters(), recipe.lr)
-    theirs = min(reference_epoch(table.path, y, net, opt) for _ in range(repeats))
+    theirs = min(reference_epoch(table.path, y, net, opt, hears.duration) for _ in range(repeats))
     ours = min(cached_epoch(x, y, trainer, normalize, g) for _ in range(repeats + 2))
     return {'reference_s': theirs, 'cached_s': ours, 'ratio': theirs / ours}
