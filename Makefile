@@ -15,7 +15,10 @@ export MPLBACKEND := Agg
 export JUPYTER_PLATFORM_DIRS := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-RUNS := runs/$(PROFILE)/$(subst /,_,$(DATASET))-$(SEED)
+# a folder or CSV is named from where make runs; other seeds keep their results to themselves
+override DATASET := $(if $(findstring /,$(DATASET)),$(abspath $(DATASET)),$(DATASET))
+OUT := $(if $(filter 42,$(SEED)),runs,runs/seed-$(SEED))
+RUNS := $(OUT)/$(PROFILE)/$(subst /,_,$(DATASET))
 STUDIES := 01_data 02_transforms 03_scratch_cnn 04_fastai_transfer 05_optuna_tuning 06_eval_confusion
 DONE := $(STUDIES:%=$(RUNS)/%.ipynb)
 
@@ -38,9 +41,9 @@ $(READY): constraints.txt settings.ini setup.py pyproject.toml
 
 # papermill runs a copy of each notebook with its parameters; the copies lie outside nbs/
 $(RUNS)/%.ipynb: nbs/%.ipynb $(READY)
-	@mkdir -p $(@D); echo "== $* ($(PROFILE), $(DATASET))"
-	@$(BIN)/papermill $< $(@D)/.$*.running.ipynb --cwd nbs -k python3 --progress-bar --no-log-output \
-	    -p dataset "$(DATASET)" -p profile "$(PROFILE)" -p seed $(SEED) > $(@D)/$*.log 2>&1 || { tail -30 $(@D)/$*.log; exit 1; }
+	@mkdir -p $(@D); echo "== $* ($(PROFILE), $(DATASET)); progress: tail -f $(@D)/$*.log"
+	@IN_TEST=1 $(BIN)/papermill $< $(@D)/.$*.running.ipynb --cwd nbs -k python3 --progress-bar --no-log-output \
+	    -p dataset "$(DATASET)" -p profile "$(PROFILE)" -p seed $(SEED) -p out "$(OUT)" > $(@D)/$*.log 2>&1 || { tail -30 $(@D)/$*.log; exit 1; }
 	@mv $(@D)/.$*.running.ipynb $@
 
 # who needs whom: the module a notebook exports, and the runs before it
@@ -52,7 +55,7 @@ $(RUNS)/05_optuna_tuning.ipynb: soundclf/optuna_tuning.py $(RUNS)/03_scratch_cnn
 $(RUNS)/06_eval_confusion.ipynb: $(RUNS)/05_optuna_tuning.ipynb
 
 reproduce: $(DONE) ## run every notebook end to end: figures and results.json
-	@$(BIN)/python tests/report.py "$(DATASET)" "$(PROFILE)"
+	@$(BIN)/python tests/report.py "$(DATASET)" "$(PROFILE)" "$(OUT)"
 
 test: $(READY) ## clean and export checks, every notebook, pytest
 	@echo "== notebooks are clean and exported"

@@ -1,4 +1,6 @@
 "README.md from nbs/index.ipynb: executed, converted to Markdown, with the results table read from results.json."
+import os
+import re
 import sys
 from pathlib import Path
 
@@ -12,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def render() -> str:
     "The README's text; code cells whose first line is `#| echo: false` show their output only."
+    os.environ['SOUNDCLF_QUIET'] = '1'
     nb = nbformat.read(ROOT/'nbs'/'index.ipynb', as_version=4)
     nb.cells = [c for c in nb.cells if not (c.cell_type == 'code' and c.source.startswith('#| hide'))]
     NotebookClient(nb, timeout=120, kernel_name='python3', resources={'metadata': {'path': str(ROOT/'nbs')}}).execute()
@@ -20,7 +23,8 @@ def render() -> str:
     config = Config({'TagRemovePreprocessor': {'enabled': True, 'remove_input_tags': {'no-input'}}})
     config.MarkdownExporter.preprocessors = ['nbconvert.preprocessors.TagRemovePreprocessor']
     text, _ = MarkdownExporter(config=config).from_notebook_node(nb)
-    lines = [line.rstrip() for line in text.replace('](../', '](').splitlines()]
+    text = re.sub(r'\]\((?=\w+\.ipynb)', '](nbs/', text.replace('](../', ']('))
+    lines = [line.rstrip() for line in text.splitlines()]
     return '\n'.join(line for i, line in enumerate(lines) if line or (i and lines[i - 1])).strip() + '\n'
 
 

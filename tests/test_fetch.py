@@ -9,7 +9,7 @@ import pytest
 import soundfile as sf
 
 from soundclf import data
-from soundclf.core import SoundclfError
+from soundclf.core import NoSource, SoundclfError
 
 
 @pytest.fixture
@@ -47,6 +47,10 @@ def test_downloads_only_what_is_asked_for(home, tiny_esc50, server):
     assert not any('2.wav' in path for path in server[2])
 
 
+def test_an_unknown_category_gets_the_nearest_name(home, tiny_esc50):
+    with pytest.raises(SoundclfError, match="did you mean 'dog'?"): data.esc50(['dgo'], url=tiny_esc50[0])
+
+
 def test_an_interrupted_download_goes_on(home, tiny_esc50, server):
     url, folder = tiny_esc50
     held = (folder/'audio'/'1.wav').read_bytes(); (folder/'audio'/'1.wav').unlink()
@@ -68,9 +72,15 @@ def test_no_network_is_one_sentence(home):
 
 
 def test_auto_falls_back_to_synthetic_with_a_banner(home, monkeypatch, capsys):
-    def gone(*args, **kw): raise SoundclfError('no network')
+    def gone(*args, **kw): raise NoSource('no network')
     monkeypatch.setattr(data, 'esc50', gone)
     assert data.dataset_name('auto') == 'synthetic' and 'SYNTHETIC DATA' in capsys.readouterr().out
+
+
+def test_auto_does_not_hide_a_damaged_file(home, monkeypatch):
+    def damaged(*args, **kw): raise SoundclfError('wrong hash')
+    monkeypatch.setattr(data, 'esc50', damaged)
+    with pytest.raises(SoundclfError, match='wrong hash'): data.dataset_name('auto')
 
 
 def test_a_damaged_cache_is_named(home, tiny_esc50):
