@@ -7,7 +7,7 @@ __all__ = ['EFFICIENTAT_URL', 'AUDIOSET_URL', 'VIEWS', 'IMAGENET', 'BACKBONES', 
            'load_mn04', 'embed', 'rolled', 'cached_embeddings', 'FrozenMN04', 'fit_probe', 'probe_proba',
            'imagenet_network', 'fetch_backbone', 'has_weights', 'TransferNet', 'parameter_groups', 'load_transfer']
 
-# %% ../nbs/03b_backbones.ipynb #f1fe319d
+# %% ../nbs/03b_backbones.ipynb #38bd2bdd
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -16,8 +16,9 @@ import numpy as np, pandas as pd, torch
 from torch import nn, Tensor
 from torch.nn import functional as F
 
-from .core import SoundclfError, atomic_path, data_dir, known_name, load_weights, progress, read_json, sha256_file, sha256_of
+from .core import NoSource, SoundclfError, atomic_path, data_dir, known_name, load_weights, progress, read_json, set_threads, sha256_file, sha256_of
 from .data import fetch_file, manifest
+from .core import mirror_dir
 from .transforms import Features, Normalize, audioset_features, cached_features
 
 # %% ../nbs/03b_backbones.ipynb #aa8b9cdf
@@ -67,7 +68,7 @@ def load_mn04() -> MN04: # in evaluation mode
     net.load_state_dict(torch.load(fetch_weights('mn04_as_mAP_432.pt', f'{EFFICIENTAT_URL}/mn04_as_mAP_432.pt'), weights_only=True, map_location='cpu'))
     return net.eval()
 
-# %% ../nbs/03b_backbones.ipynb #f828e366
+# %% ../nbs/03b_backbones.ipynb #4dcc17c5
 VIEWS = 4
 
 def embed(net: MN04, # the AudioSet network
@@ -91,6 +92,7 @@ def cached_embeddings(paths: Sequence[str | Path], # audio files
     mels, weights = cached_features(paths, audioset_features(duration)), fetch_weights('mn04_as_mAP_432.pt', f'{EFFICIENTAT_URL}/mn04_as_mAP_432.pt')
     path = Path(mels.filename).parent/f'mn04-{sha256_of("1", Path(mels.filename).name, sha256_file(weights))[:24]}.npy'
     if not path.exists():
+        set_threads()
         with torch.inference_mode(): parts = [_views(net, mels, i, batch_size) for net in [load_mn04()] for i in progress(range(0, len(mels), batch_size), 'mn04')]
         with atomic_path(path) as tmp: np.save(tmp, np.concatenate(parts))
     return np.load(path, mmap_mode='r')
@@ -99,7 +101,7 @@ def _views(net, mels, i, batch_size):
     mel = torch.from_numpy(np.asarray(mels[i:i + batch_size]))
     return torch.stack([embed(net, rolled(mel, v)) for v in range(VIEWS)], 1).numpy()
 
-# %% ../nbs/03b_backbones.ipynb #5ba8b7ee
+# %% ../nbs/03b_backbones.ipynb #e45a4974
 class FrozenMN04(nn.Module):
     "`mn04_as` with a linear probe: AudioSet mels `[B, 1, 128, T]` to log probabilities `[B, classes]`, mean over views."
     def __init__(self, n_classes: int, # number of classes
@@ -117,12 +119,15 @@ def fit_probe(embeddings: np.ndarray, # [clips, VIEWS, 911]
              ) -> tuple[np.ndarray, np.ndarray]: # (weight [classes, 911], bias [classes])
     "Logistic regression on the standardised views of the training rows, as one linear map."
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
     e = np.asarray(embeddings[rows], 'float64').reshape(-1, embeddings.shape[-1])
     mean, std = e.mean(0), e.std(0) + 1e-8
-    fit = LogisticRegression(C=C, max_iter=2000).fit((e - mean) / std, np.repeat(y[rows], VIEWS))
-    if len(fit.classes_) == 2: fit.coef_, fit.intercept_ = np.concatenate([-fit.coef_, fit.coef_]) / 2, np.concatenate([-fit.intercept_, fit.intercept_]) / 2
-    weight = fit.coef_ / std
-    return weight.astype('float32'), (fit.intercept_ - weight @ mean).astype('float32')
+    with threadpool_limits(1): fit = LogisticRegression(C=C, max_iter=2000).fit((e - mean) / std, np.repeat(y[rows], VIEWS))
+    coef, intercept = fit.coef_, fit.intercept_
+    if len(fit.classes_) == 2: coef, intercept = np.concatenate([-coef, coef]) / 2, np.concatenate([-intercept, intercept]) / 2
+    weight, bias = np.zeros((int(y.max()) + 1, e.shape[1])), np.full(int(y.max()) + 1, -1e4)    # a class without training clips is never said
+    weight[fit.classes_] = coef / std; bias[fit.classes_] = intercept - (coef / std) @ mean
+    return weight.astype('float32'), bias.astype('float32')
 
 def probe_proba(embeddings: np.ndarray, # [clips, VIEWS, 911]
                 weight: np.ndarray, # [classes, 911]
@@ -131,7 +136,7 @@ def probe_proba(embeddings: np.ndarray, # [clips, VIEWS, 911]
     "The probe's probabilities, mean over views: what `FrozenMN04` gives, from cached embeddings."
     return (torch.from_numpy(np.asarray(embeddings)) @ torch.from_numpy(weight).T + torch.from_numpy(bias)).softmax(-1).mean(1).numpy()
 
-# %% ../nbs/03b_backbones.ipynb #362941d8
+# %% ../nbs/03b_backbones.ipynb #5ca65d77
 IMAGENET = ('resnet18', 'resnet34', 'resnet50', 'squeezenet1_1')
 BACKBONES = (*IMAGENET, 'mn04_as')
 
@@ -141,19 +146,20 @@ def imagenet_network(name: str, # resnet18, resnet34, resnet50 or squeezenet1_1
     import torchvision
     from safetensors.torch import load_file
     net = getattr(torchvision.models, known_name(name, IMAGENET, 'ImageNet backbone'))()
-    try:
-        if f'{name}.safetensors' in manifest('weights') or (data_dir()/'weights'/f'{name}.safetensors').is_file():
-            state = load_file(fetch_weights(f'{name}.safetensors', 'http://127.0.0.1:9'))
-        else: raise SoundclfError('')
-    except SoundclfError: state = _torchvision_weights(name)
-    net.load_state_dict(state)
+    local = _local_weights(f'{name}.safetensors')
+    net.load_state_dict(load_file(local) if local else _torchvision_weights(name))
     return net
+
+def _local_weights(name: str) -> Path | None:
+    "A weights file from cache or mirror, its hash checked if it is in the manifest."
+    places = [data_dir()/'weights'/name, *([mirror_dir()/'weights'/name] if mirror_dir() else [])]
+    return next((fetch_file(p, '', manifest('weights').get(name)) for p in places if p.is_file()), None)
 
 def _torchvision_weights(name: str) -> dict[str, Tensor]:
     import torchvision
     try: return torchvision.models.get_model_weights(name).IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True)
     except Exception as e:
-        raise SoundclfError(f'The ImageNet weights of {name} cannot be downloaded ({type(e).__name__}): connect to a network, or put '
+        raise NoSource(f'The ImageNet weights of {name} cannot be downloaded ({type(e).__name__}): connect to a network, or put '
                             f'{name}.safetensors (torchvision names) into {data_dir()/"weights"}.') from None
 
 def fetch_backbone(name: str, # one of `BACKBONES`
@@ -165,7 +171,7 @@ def has_weights(name: str, # one of `BACKBONES`
                ) -> bool: # False where they can be had from nowhere
     "Whether a backbone's pretrained weights are cached, mirrored or downloadable."
     try: fetch_backbone(name); return True
-    except SoundclfError: return False
+    except NoSource: return False
 
 def _body(name: str, pretrained: bool) -> tuple[nn.Sequential, int]:
     "(the network without its classifier and with one input channel, channels of its feature map)."

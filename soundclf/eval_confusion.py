@@ -8,15 +8,15 @@ __all__ = ['relative_path', 'predictions_table', 'save_predictions', 'load_predi
            'confusion', 'plot_confusions', 'plot_reliability', 'plot_accuracies', 'confused_pairs', 'model_size',
            'latency', 'new_results', 'results_table']
 
-# %% ../nbs/06_eval_confusion.ipynb #7c22c9d6
+# %% ../nbs/06_eval_confusion.ipynb #7d49c602
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np, pandas as pd
 
-from .core import PALETTE, SoundclfError, atomic_path, data_dir, new_figure, read_json, write_json
+from .core import PALETTE, SoundclfError, atomic_path, data_dir, new_figure
 
-# %% ../nbs/06_eval_confusion.ipynb #8c7bee57
+# %% ../nbs/06_eval_confusion.ipynb #723deadd
 def relative_path(path: str | Path, # an audio file
                  ) -> str: # relative to the data folder where it lies inside
     "A clip's path as it is written into results."
@@ -47,7 +47,7 @@ def load_predictions(path: str | Path, # CSV file
                     ) -> pd.DataFrame: # a predictions table
     "A predictions table read back; raises `SoundclfError` if it is missing."
     if not Path(path).is_file(): raise SoundclfError(f'{path} does not exist: run the notebook that trains this model first.')
-    return pd.read_csv(path, dtype={'label': str, 'predicted': str, 'group': str})
+    return pd.read_csv(path, dtype={'label': str, 'predicted': str, 'group': str}, keep_default_na=False)
 
 def probabilities(predictions: pd.DataFrame, # a predictions table
                  ) -> tuple[np.ndarray, list[str]]: # ([clips, classes], class names)
@@ -78,7 +78,7 @@ def grouped_interval(values: np.ndarray, # one number per clip, e.g. 1 for right
     means = total[pick].sum(1) / count[pick].sum(1)
     return tuple(float(q) for q in np.quantile(means, [(1 - level) / 2, (1 + level) / 2]))
 
-# %% ../nbs/06_eval_confusion.ipynb #7172ec83
+# %% ../nbs/06_eval_confusion.ipynb #a0e4bd42
 def reliability(predictions: pd.DataFrame, # a predictions table
                 bins: int = 10, # equal-width bins of confidence
                ) -> pd.DataFrame: # per non-empty bin: confidence, accuracy, clips
@@ -101,9 +101,9 @@ def metrics(predictions: pd.DataFrame, # a predictions table
     "The figures of one set of predictions."
     from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score, top_k_accuracy_score
     (proba, classes), y, p = probabilities(predictions), predictions.label, predictions.predicted
-    top3 = top_k_accuracy_score(y, proba, k=min(3, len(classes) - 1), labels=classes) if len(classes) > 2 else 1.0
+    top3 = top_k_accuracy_score(y, proba, k=3, labels=classes) if len(classes) > 3 else 1.0
     return {'accuracy': float(accuracy_score(y, p)), 'macro_f1': float(f1_score(y, p, average='macro', labels=sorted(set(y)), zero_division=0)),
-            'kappa': float(cohen_kappa_score(y, p)), 'top3': float(top3), 'ece': calibration_error(predictions), 'n': len(y)}
+            'kappa': float(np.nan_to_num(cohen_kappa_score(y, p))), 'top3': float(top3), 'ece': calibration_error(predictions), 'n': len(y)}
 
 def per_class(predictions: pd.DataFrame, # a predictions table
              ) -> pd.DataFrame: # per class: precision, recall, f1, clips
@@ -218,10 +218,10 @@ def confused_pairs(predictions: pd.DataFrame, # a predictions table
     pairs = wrong.groupby(['label', 'predicted']).path.agg(clips='size', paths=list).reset_index()
     return pairs.sort_values(['clips', 'label', 'predicted'], ascending=[False, True, True], ignore_index=True).head(n)
 
-# %% ../nbs/06_eval_confusion.ipynb #4a2d4621
+# %% ../nbs/06_eval_confusion.ipynb #fcc2c023
 def model_size(model: 'torch.nn.Module', # any module
               ) -> dict[str, int]: # parameters, bytes
-    "Trainable parameters of a model, and the bytes of all it must store (parameters and buffers)."
+    "The parameters of a model, frozen ones included, and the bytes of all it must store (parameters and buffers)."
     parameters = sum(p.numel() for p in model.parameters())
     stored = sum(t.numel() * t.element_size() for t in model.state_dict().values())
     return {'parameters': parameters, 'bytes': stored}

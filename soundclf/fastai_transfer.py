@@ -7,7 +7,7 @@ __all__ = ['TensorSpectrogram', 'AugmentBatch', 'NormalizeBatch', 'SpectrogramBl
            'HalfPrecision', 'NoPeeking', 'TransferRecipe', 'transfer_learner', 'selection_callbacks', 'audioset_recipe',
            'transfer_features', 'fine_tune_split', 'probe_split', 'cross_tune']
 
-# %% ../nbs/04_fastai_transfer.ipynb #9df0e788
+# %% ../nbs/04_fastai_transfer.ipynb #af4f52dc
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,8 +17,7 @@ from fastai.callback.core import Callback, CancelValidException
 from fastai.callback.progress import CSVLogger, ProgressCallback
 from fastai.callback.schedule import fine_tune, lr_find
 from fastai.callback.tracker import EarlyStoppingCallback, SaveModelCallback
-from fastai.data.all import Categorize, CategoryBlock, DataBlock, DataLoaders, IndexSplitter, ItemTransform, TransformBlock
-from fastai.interpret import ClassificationInterpretation
+from fastai.data.all import CategoryBlock, DataBlock, DataLoaders, IndexSplitter, ItemTransform, TransformBlock
 from fastai.learner import Learner
 from fastai.metrics import accuracy
 from fastai.torch_core import TensorBase
@@ -26,13 +25,13 @@ from torch import nn, Tensor
 from torch.nn import functional as F
 
 from .backbones import FrozenMN04, TransferNet, cached_embeddings, fit_probe, load_mn04, parameter_groups, probe_proba
-from .core import SoundclfError, best_device, has_fast_bfloat16, new_figure, read_json, save_artefact, seed_everything, sha256_of
+from .core import best_device, has_fast_bfloat16, save_artefact, seed_everything, sha256_of
 from .data import Split, class_names, clip_length, targets
 from .eval_confusion import predictions_table, save_predictions
 from .scratch_cnn import Run, load_run, predict_proba
 from .transforms import Augment, Features, audioset_features, cached_features, features_for, fit_normalize
 
-# %% ../nbs/04_fastai_transfer.ipynb #d2f2f774
+# %% ../nbs/04_fastai_transfer.ipynb #97ea1ee3
 class TensorSpectrogram(TensorBase):
     "A batch or a row of features, `[..., C, F, T]`."
 
@@ -66,9 +65,9 @@ def spectrogram_loaders(table: pd.DataFrame, # a clips table
                         g: torch.Generator, # draws the augmentation
                        ) -> DataLoaders: # training and validation
     "fastai loaders of cached spectrograms."
-    classes, rows = class_names(table), split.valid if len(split.valid) else split.test
+    classes, labels, rows = class_names(table), table.label.to_numpy(), split.valid if len(split.valid) else split.test
     items = np.concatenate([split.train, rows]).tolist()
-    block = DataBlock((SpectrogramBlock(x), CategoryBlock(vocab=classes)), get_y=lambda row: table.label[row],
+    block = DataBlock((SpectrogramBlock(x), CategoryBlock(vocab=classes)), get_y=lambda row: labels[row],
                       splitter=IndexSplitter(list(range(len(split.train), len(items)))),
                       batch_tfms=[AugmentBatch(augment, normalize, len(classes), g), NormalizeBatch(normalize)])
     return block.dataloaders(items, bs=min(batch_size, len(split.train)), num_workers=0, device=best_device('cpu'))
@@ -136,7 +135,7 @@ def audioset_recipe() -> TransferRecipe: # for `mn04_as`
     "The recipe for fine-tuning `mn04_as`."
     return TransferRecipe('mn04_as', epochs=6, freeze_epochs=2, base_lr=3e-3, lr_mult=20.0, dropout=0.3, scale=1.0, augment=Augment(mixup=0.3, power=False, masks=1))
 
-# %% ../nbs/04_fastai_transfer.ipynb #1e919d3e
+# %% ../nbs/04_fastai_transfer.ipynb #a033fd91
 def transfer_features(backbone: str, # one of `BACKBONES`
                       table: pd.DataFrame, # a clips table
                      ) -> Features: # what the backbone hears
@@ -153,11 +152,12 @@ def fine_tune_split(table: pd.DataFrame, # a clips table
                    ) -> Run: # the run
     "One fine-tuning run; the last epoch counts, or with `select` and validation rows the best of those."
     features, classes, y = transfer_features(recipe.backbone, table), class_names(table), targets(table)
-    key = sha256_of('1', asdict(recipe), asdict(features), classes, y.tolist(), [list(map(int, getattr(split, n))) for n in ('train', 'valid', 'test')], seed, select)
+    x = cached_features(table.path, features)
+    key = sha256_of('2', asdict(recipe), asdict(features), Path(x.filename).name, classes, y.tolist(), table.group.tolist(), [list(map(int, getattr(split, n))) for n in ('train', 'valid', 'test')], seed, select)
     folder = Path(folder)/key[:12]
     if (folder/'config.json').exists() and (folder/'predictions.csv').exists(): return load_run(folder)
     folder.mkdir(parents=True, exist_ok=True); (folder/'log.csv').unlink(missing_ok=True)
-    x, rows, g = cached_features(table.path, features), split.test if len(split.test) else split.valid, seed_everything(seed)
+    rows, g = split.test if len(split.test) else split.valid, seed_everything(seed)
     normalize = nn.Identity() if recipe.backbone == 'mn04_as' else fit_normalize(x, split.train)
     dls = spectrogram_loaders(table, split, x, normalize, recipe.augment, recipe.batch_size, g)
     learn = transfer_learner(dls, recipe, folder, len(classes), _callbacks(split, select) + list(cbs))
@@ -178,7 +178,7 @@ def _finish(table, rows, learn, normalize, features, recipe, folder, split, seed
                    'losses': column('train_loss'), 'accuracies': column('accuracy')}, folder)
     return load_run(folder)
 
-# %% ../nbs/04_fastai_transfer.ipynb #fc812b22
+# %% ../nbs/04_fastai_transfer.ipynb #ef4216b6
 def probe_split(table: pd.DataFrame, # a clips table
                 split: Split, # training and test rows
                 folder: str | Path, # where runs of this study go
@@ -186,9 +186,9 @@ def probe_split(table: pd.DataFrame, # a clips table
                ) -> Run: # the run
     "A linear probe on frozen `mn04_as` embeddings; nothing is selected."
     classes, y, duration = class_names(table), targets(table), clip_length(table)
-    folder = Path(folder)/sha256_of('probe', classes, y.tolist(), list(map(int, split.train)), list(map(int, split.test)), C, duration)[:12]
-    if (folder/'config.json').exists() and (folder/'predictions.csv').exists(): return load_run(folder)
     e = cached_embeddings(table.path, duration)
+    folder = Path(folder)/sha256_of('probe', Path(e.filename).name, classes, y.tolist(), table.group.tolist(), list(map(int, split.train)), list(map(int, split.test)), C, duration)[:12]
+    if (folder/'config.json').exists() and (folder/'predictions.csv').exists(): return load_run(folder)
     weight, bias = fit_probe(e, y, split.train, C)
     net = FrozenMN04(len(classes), load_mn04())
     net.probe.load_state_dict({'weight': torch.from_numpy(weight), 'bias': torch.from_numpy(bias)})

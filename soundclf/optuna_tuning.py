@@ -6,18 +6,18 @@
 __all__ = ['FINISHED', 'TrialRandomSampler', 'open_study', 'run_study', 'best_trial', 'study_summary', 'scratch_space',
            'transfer_space', 'scratch_objective', 'transfer_objective', 'plot_study']
 
-# %% ../nbs/05_optuna_tuning.ipynb #7c5dc493
+# %% ../nbs/05_optuna_tuning.ipynb #6f47d6a6
 import tempfile, warnings, zlib
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np, optuna, pandas as pd
+import optuna, pandas as pd
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import MaxTrialsCallback
 from optuna.trial import FrozenTrial, TrialState
 
-from .core import SoundclfError, known_name, new_figure, sha256_of
+from .core import SoundclfError, known_name
 from .data import Split
 from .scratch_cnn import Recipe, train_split
 from .transforms import Features
@@ -96,7 +96,7 @@ def transfer_space(trial: optuna.Trial, # asks for values
     return replace(base, batch_size=trial.suggest_categorical('batch_size', [8, 16, 32, 64, 128]),
                    base_lr=trial.suggest_float('base_lr', 1e-5, 1e-1, log=True), freeze_epochs=trial.suggest_int('freeze_epochs', 1, 10))
 
-# %% ../nbs/05_optuna_tuning.ipynb #6e70ecf9
+# %% ../nbs/05_optuna_tuning.ipynb #cbd78a0b
 def _no_test_rows(split: Split) -> Split:
     if len(split.test): raise SoundclfError(f'{split.name} has test clips: a search may only see validation clips (use validation_splits or inner_split).')
     return split
@@ -112,7 +112,7 @@ def scratch_objective(table: pd.DataFrame, # a clips table
     def objective(trial: optuna.Trial) -> float:
         def report(epoch, accuracy):
             trial.report(accuracy, epoch)
-            if trial.should_prune(): raise optuna.TrialPruned
+            if trial.should_prune(): raise optuna.TrialPruned('below the median of earlier trials')
         with tempfile.TemporaryDirectory() as tmp:
             return train_split(table, split, scratch_space(trial, base), features, tmp, seed, report).accuracies[-1]
     return objective
@@ -138,7 +138,7 @@ def _pruning(trial: optuna.Trial):
         order, count = 60, 0
         def after_epoch(self):
             trial.report(float(self.learn.recorder.values[-1][-1]), self.count); self.count += 1
-            if trial.should_prune(): raise optuna.TrialPruned
+            if trial.should_prune(): raise optuna.TrialPruned('below the median of earlier trials')
     return Prune()
 
 # %% ../nbs/05_optuna_tuning.ipynb #a4ea31fd

@@ -8,7 +8,7 @@ __all__ = ['NETWORKS', 'OPTIMIZERS', 'ReferenceCNN', 'SmallCNN', 'build_network'
            'load_run', 'load_scratch', 'cross_validate', 'weight_hashes', 'reference_epoch', 'cached_epoch',
            'epoch_speedup']
 
-# %% ../nbs/03_scratch_cnn.ipynb #c2c75d57
+# %% ../nbs/03_scratch_cnn.ipynb #7603f847
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,8 +18,8 @@ import numpy as np, pandas as pd, torch
 from torch import nn, Tensor
 from torch.nn import functional as F
 
-from .core import (SoundclfError, atomic_path, best_device, has_fast_bfloat16, known_name, load_weights, new_figure, progress,
-                           read_json, save_artefact, seed_everything, sha256_of, sha256_weights)
+from .core import (SoundclfError, atomic_path, best_device, has_fast_bfloat16, known_name, load_weights, progress, read_json,
+                           save_artefact, seed_everything, sha256_of)
 from .data import Split, class_names, decode, targets
 from .eval_confusion import load_predictions, predictions_table, save_predictions
 from .transforms import Augment, Features, Normalize, cached_features, features_for, fit_length, fit_normalize
@@ -207,7 +207,7 @@ def predict_proba(model: nn.Module, # inputs to logits
         parts.append(model(batch.to(device)).float().softmax(1).cpu())
     return torch.cat(parts).numpy()
 
-# %% ../nbs/03_scratch_cnn.ipynb #e5992ad5
+# %% ../nbs/03_scratch_cnn.ipynb #0bca6e77
 @dataclass
 class Run:
     "A finished training run."
@@ -226,7 +226,7 @@ def train_split(table: pd.DataFrame, # a clips table
                ) -> Run: # the run
     "One training run from random weights, resumable; the last epoch's averaged weights are kept."
     x, y, classes = cached_features(table.path, features), targets(table), class_names(table)
-    key = sha256_of('1', asdict(recipe), asdict(features), classes, y.tolist(), [list(map(int, getattr(split, n))) for n in ('train', 'valid', 'test')], seed)
+    key = sha256_of('2', asdict(recipe), asdict(features), Path(x.filename).name, classes, y.tolist(), table.group.tolist(), [list(map(int, getattr(split, n))) for n in ('train', 'valid', 'test')], seed)
     folder = Path(folder)/key[:12]
     rows = split.test if len(split.test) else split.valid
     if (folder/'config.json').exists() and (folder/'predictions.csv').exists(): return load_run(folder)
@@ -297,7 +297,7 @@ def weight_hashes(runs: Sequence[Run], # finished runs
     "The hashes of the runs' weights, as results.json lists them."
     return [read_json(r.folder/'config.json')['weights_sha256'][:16] for r in runs]
 
-# %% ../nbs/03_scratch_cnn.ipynb #0e0eacbd
+# %% ../nbs/03_scratch_cnn.ipynb #1da4d772
 def reference_epoch(paths: Sequence[str], # audio files
                     y: np.ndarray, # class numbers
                     model: nn.Module, # the network
@@ -340,5 +340,5 @@ def epoch_speedup(table: pd.DataFrame, # a clips table
     trainer, normalize = Trainer(ReferenceCNN(classes), recipe, len(y) // 32), fit_normalize(x, np.arange(len(y)))
     opt = torch.optim.RMSprop(net.parameters(), recipe.lr)
     theirs = min(reference_epoch(table.path, y, net, opt, hears.duration) for _ in range(repeats))
-    ours = min(cached_epoch(x, y, trainer, normalize, g) for _ in range(repeats + 2))
+    ours = min(cached_epoch(x, y, trainer, normalize, g) for _ in range(repeats))
     return {'reference_s': theirs, 'cached_s': ours, 'ratio': theirs / ours}

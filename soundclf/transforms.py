@@ -7,9 +7,9 @@ __all__ = ['FRONT_ENDS', 'Features', 'features_for', 'audioset_features', 'resam
            'LogMel', 'MFCC', 'AudioSetMel', 'Deltas', 'front_end', 'extract', 'cached_features', 'Normalize',
            'fit_normalize', 'roll_crop', 'shift_bands', 'color', 'mask', 'mixup', 'Augment', 'time_shift', 'add_noise']
 
-# %% ../nbs/02_transforms.ipynb #13be3edf
+# %% ../nbs/02_transforms.ipynb #e749388f
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np, pandas as pd, torch, torchaudio
@@ -17,7 +17,7 @@ from joblib import Parallel, delayed
 from torch import nn, Tensor
 from torch.nn import functional as F
 
-from .core import SoundclfError, data_dir, known_name, new_figure, progress, sha256_file, sha256_of
+from .core import SoundclfError, data_dir, known_name, progress, sha256_file, sha256_of
 from .data import clip_length, decode
 
 # %% ../nbs/02_transforms.ipynb #82264f8f
@@ -165,7 +165,7 @@ def front_end(features: Features, # settings
     build = FRONT_ENDS[known_name(features.kind, FRONT_ENDS, 'kind of features')]
     return nn.Sequential(build(features), Deltas(features.deltas)).eval() if features.deltas else build(features).eval()
 
-# %% ../nbs/02_transforms.ipynb #1db800e9
+# %% ../nbs/02_transforms.ipynb #81350d50
 class _Store:
     "A memory-mapped array under construction: rows, a flag per row, and a rename at the end."
     def __init__(self, path: Path, rows: int, shape: tuple[int, ...]):
@@ -195,7 +195,8 @@ def cached_features(paths: Sequence[str | Path], # audio files
                    ) -> np.memmap: # float32, read-only, one row per file in the given order
     "The features of many files, computed once per content and settings; raises `SoundclfError` naming a bad file."
     from filelock import FileLock
-    if not len(paths): raise SoundclfError('There are no clips to compute features of: check the data set.')
+    paths = [str(p) for p in paths]
+    if not paths: raise SoundclfError('There are no clips to compute features of: check the data set.')
     digests = Parallel(n_jobs=4, prefer='threads')(delayed(sha256_file)(p) for p in paths)
     path = Path(cache or data_dir()/'features')/f'{features.kind}-{sha256_of("1", asdict(features), digests)[:24]}.npy'
     path.parent.mkdir(parents=True, exist_ok=True)
