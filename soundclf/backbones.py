@@ -62,6 +62,7 @@ class MN04(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor: return self.classifier(self.features(x))
 
+# %% ../nbs/03b_backbones.ipynb #6856e54d
 def load_mn04() -> MN04: # in evaluation mode
     "The AudioSet network with its published weights."
     net = MN04()
@@ -97,6 +98,7 @@ def cached_embeddings(paths: Sequence[str | Path], # audio files
         with atomic_path(path) as tmp: np.save(tmp, np.concatenate(parts))
     return np.load(path, mmap_mode='r')
 
+# %% ../nbs/03b_backbones.ipynb #d1b0a575
 def _views(net, mels, i, batch_size):
     mel = torch.from_numpy(np.asarray(mels[i:i + batch_size]))
     return torch.stack([embed(net, rolled(mel, v)) for v in range(VIEWS)], 1).numpy()
@@ -129,6 +131,7 @@ def fit_probe(embeddings: np.ndarray, # [clips, VIEWS, 911]
     weight[fit.classes_] = coef / std; bias[fit.classes_] = intercept - (coef / std) @ mean
     return weight.astype('float32'), bias.astype('float32')
 
+# %% ../nbs/03b_backbones.ipynb #77bfc97a
 def probe_proba(embeddings: np.ndarray, # [clips, VIEWS, 911]
                 weight: np.ndarray, # [classes, 911]
                 bias: np.ndarray, # [classes]
@@ -162,6 +165,7 @@ def _torchvision_weights(name: str) -> dict[str, Tensor]:
         raise NoSource(f'The ImageNet weights of {name} cannot be downloaded ({type(e).__name__}): connect to a network, or put '
                             f'{name}.safetensors (torchvision names) into {data_dir()/"weights"}.') from None
 
+# %% ../nbs/03b_backbones.ipynb #7b7d7018
 def fetch_backbone(name: str, # one of `BACKBONES`
                   ) -> nn.Module: # the network with its published weights
     "A pretrained network by name; raises `SoundclfError` that says which file to put where."
@@ -183,6 +187,7 @@ def _body(name: str, pretrained: bool) -> tuple[nn.Sequential, int]:
     first.load_state_dict(old.state_dict() | {'weight': old.weight.detach().sum(1, keepdim=True)}); body[0] = first
     return body, 512 if name == 'squeezenet1_1' else net.fc.in_features
 
+# %% ../nbs/03b_backbones.ipynb #26bb7430
 class TransferNet(nn.Module):
     "A backbone with a fresh head: features `[B, 1, F, T]` to logits `[B, classes]`."
     def __init__(self, name: str, # one of BACKBONES

@@ -63,6 +63,7 @@ def clips_table(paths: Sequence[str | Path], # audio files
     table[['label', 'group']] = table[['label', 'group']].astype(str)
     return table.sort_values('path', ignore_index=True)
 
+# %% ../nbs/01_data.ipynb #39408424
 def class_names(table: pd.DataFrame, # a clips table
                ) -> list[str]: # sorted, without repeats
     "The labels of a table, in the order that models number them."
@@ -94,6 +95,7 @@ def _check_hash(path: Path, digest: str | None, remedy: str) -> Path:
         raise SoundclfError(f"{path} has SHA-256 {found[:12]}…, not {digest[:12]}… as in the manifest: {remedy}.")
     return path
 
+# %% ../nbs/01_data.ipynb #c0391f60
 def fetch_file(target: str | Path, # where the file shall be
                url: str, # where to download it from
                digest: str | None = None, # expected SHA-256; None trusts the first download
@@ -194,6 +196,7 @@ def _synthetic_clip(label: str, fold: int, recording: int, take: int, seed: int,
     wave = wave / np.abs(wave).max() * 10 ** g.uniform(-1, -0.1) + hiss * g.standard_normal(len(t))
     return np.clip(wave, -1, 1).astype('float32')
 
+# %% ../nbs/01_data.ipynb #ee8ccfd9
 @register('synthetic')
 def synthetic(seed: int = 0, # every clip follows from it
               per_fold: int = 4, # clips per class and fold; an even number
@@ -322,6 +325,7 @@ def check_clips(table: pd.DataFrame, # a clips table
     rows += _rate_problems(table, seen) + _duplicates(table.path, [s[1] for s in seen])
     return pd.DataFrame(rows, columns=['path', 'problem', 'detail']).sort_values(['path', 'problem'], ignore_index=True)
 
+# %% ../nbs/01_data.ipynb #188c8dc2
 def _rate_problems(table, seen) -> list[tuple[str, str, str]]:
     frames, rates = [s[2] for s in seen if s[2]], [s[3] for s in seen if s[2]]
     if not frames: return []
@@ -370,6 +374,7 @@ def _landmarks(wave: np.ndarray, per_second: int = 30, fan: int = 6) -> np.ndarr
     marks = np.stack([np.concatenate(c) for c in zip(*rows)], 1) if rows else np.zeros((0, 2), 'int64')
     return marks[marks[:, 0] % 64 > 0]
 
+# %% ../nbs/01_data.ipynb #97754826
 def _candidates(marks: list[np.ndarray], least: int = 4, common: int = 60) -> list[tuple[int, int]]:
     "Pairs of clips that share at least `least` landmarks at one time offset."
     rows = pd.DataFrame(np.concatenate(marks), columns=['mark', 'time'])
@@ -398,6 +403,7 @@ def _aligned_similarity(a: np.ndarray, b: np.ndarray, window: float) -> tuple[fl
             best = (float(r.max()), float(((r >= 0.9).sum() + (r.max() >= 0.9) * (w - 1)) / _RATE), (lag if lag < n / 2 else lag - n) / _RATE)
     return best
 
+# %% ../nbs/01_data.ipynb #24dd873d
 def _moving_sum(x, w):
     c = np.cumsum(np.concatenate([[0.0], x.astype('float64')]))
     return c[w:] - c[:-w]
@@ -467,6 +473,7 @@ def _class_folders(path: Path) -> pd.DataFrame:
     if not files: raise SoundclfError(f"{path} has no sounds in class folders: expected {path.name}/CLASS/FILE.wav (or flac, ogg, mp3).")
     return clips_table(files, [p.relative_to(path).parts[0] for p in files], group=[str(p.relative_to(path)) for p in files])
 
+# %% ../nbs/01_data.ipynb #25e0cfb6
 def _clips_csv(path: Path) -> pd.DataFrame:
     rows = pd.read_csv(path, dtype={'label': str, 'group': str}, keep_default_na=False)
     if missing := {'path', 'label'} - set(rows.columns):

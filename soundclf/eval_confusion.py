@@ -43,6 +43,7 @@ def save_predictions(predictions: pd.DataFrame, # a predictions table
     with atomic_path(path) as tmp: predictions.to_csv(tmp, index=False)
     return Path(path)
 
+# %% ../nbs/06_eval_confusion.ipynb #edf72884
 def load_predictions(path: str | Path, # CSV file
                     ) -> pd.DataFrame: # a predictions table
     "A predictions table read back; raises `SoundclfError` if it is missing."
@@ -105,6 +106,7 @@ def metrics(predictions: pd.DataFrame, # a predictions table
     return {'accuracy': float(accuracy_score(y, p)), 'macro_f1': float(f1_score(y, p, average='macro', labels=sorted(set(y)), zero_division=0)),
             'kappa': float(np.nan_to_num(cohen_kappa_score(y, p))), 'top3': float(top3), 'ece': calibration_error(predictions), 'n': len(y)}
 
+# %% ../nbs/06_eval_confusion.ipynb #201ebda3
 def per_class(predictions: pd.DataFrame, # a predictions table
              ) -> pd.DataFrame: # per class: precision, recall, f1, clips
     "Precision, recall and F1 of every class."
@@ -181,6 +183,7 @@ def plot_confusions(models: dict[str, pd.DataFrame], # model name -> predictions
         for tick in ax.get_xticklabels(): tick.set_ha('right'); tick.set_rotation_mode('anchor')
     return fig
 
+# %% ../nbs/06_eval_confusion.ipynb #fff3cc29
 def plot_reliability(models: dict[str, pd.DataFrame], # model name -> predictions table
                     ): # a matplotlib figure
     "Accuracy against confidence, one panel per model; point size is the number of clips."

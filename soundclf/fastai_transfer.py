@@ -56,6 +56,7 @@ def SpectrogramBlock(x: np.ndarray, # cached features, one row per clip
     "A block that reads rows of a feature cache."
     return TransformBlock(type_tfms=[lambda row: TensorSpectrogram(torch.from_numpy(np.array(x[row])))])
 
+# %% ../nbs/04_fastai_transfer.ipynb #cee976a9
 def spectrogram_loaders(table: pd.DataFrame, # a clips table
                         split: Split, # training rows; validation rows, else test rows, make the second loader
                         x: np.ndarray, # cached features
@@ -96,6 +97,7 @@ class NoPeeking(Callback):
     order = -50
     def before_validate(self): raise CancelValidException
 
+# %% ../nbs/04_fastai_transfer.ipynb #ea5ddd5d
 @dataclass(frozen=True)
 class TransferRecipe:
     "How a backbone is fine-tuned. The defaults are for ImageNet networks."
@@ -112,6 +114,7 @@ class TransferRecipe:
     label_smoothing: float = 0.05 # of the training labels
     augment: Augment = field(default_factory=lambda: Augment(crop=10_000, bands=3, level=0.5, tilt=0.3, mixup=0.3, masks=1))
 
+# %% ../nbs/04_fastai_transfer.ipynb #45172b10
 def transfer_learner(dls: DataLoaders, # from `spectrogram_loaders`
                      recipe: TransferRecipe, # how to train
                      folder: str | Path, # for logs and saved models
@@ -164,6 +167,7 @@ def fine_tune_split(table: pd.DataFrame, # a clips table
     with learn.no_logging(): learn.fine_tune(recipe.epochs, recipe.base_lr, recipe.freeze_epochs, recipe.lr_mult)
     return _finish(table, rows, learn, normalize, features, recipe, folder, split, seed, x)
 
+# %% ../nbs/04_fastai_transfer.ipynb #2c7e7c76
 def _callbacks(split: Split, select: bool) -> list[Callback]:
     if not len(split.valid): return [NoPeeking()]
     return selection_callbacks() if select else []

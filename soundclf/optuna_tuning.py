@@ -117,6 +117,7 @@ def scratch_objective(table: pd.DataFrame, # a clips table
             return train_split(table, split, scratch_space(trial, base), features, tmp, seed, report).accuracies[-1]
     return objective
 
+# %% ../nbs/05_optuna_tuning.ipynb #79097816
 def transfer_objective(table: pd.DataFrame, # a clips table
                        split: Split, # training and validation rows, no test rows
                        bases: dict, # backbone name -> `TransferRecipe`

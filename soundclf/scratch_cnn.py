@@ -92,6 +92,7 @@ def reference_recipe(table: pd.DataFrame, # a clips table, whose sample rate and
     augment = Augment(crop=features.frames, masks=2, mask_bands=6, mask_frames=round(0.1 * features.frames))
     return Recipe('reference', 100, 32, 'rmsprop', 0.001683849132799046, 0.0, False, 0.0, 0.0, True, augment), features
 
+# %% ../nbs/03_scratch_cnn.ipynb #c5f8ab38
 def shortened(recipe, # a `Recipe`, or any frozen dataclass with `epochs` and perhaps `freeze_epochs`
               profile: str, # quick or full
              ): # a recipe of the same kind
@@ -107,6 +108,7 @@ def _ema(decay: float) -> Callable:
     def update(old, new, n): return torch.lerp(old, new, 1 - min(decay, (1 + int(n)) / (10 + int(n)))) if old.is_floating_point() else new
     return update
 
+# %% ../nbs/03_scratch_cnn.ipynb #6fc49c30
 class Trainer:
     "Optimises a module on batches of (inputs, label probabilities); keeps checkpoints and a log."
     def __init__(self, model: nn.Module, # maps a batch of inputs to logits
@@ -146,6 +148,7 @@ class Trainer:
         "The weights to use: the moving average where there is one."
         return self.ema.module if self.ema else self.model
 
+# %% ../nbs/03_scratch_cnn.ipynb #b54ce3ee
 def _writer(log: str | Path | None):
     if log is None: return None
     from torch.utils.tensorboard import SummaryWriter
@@ -216,6 +219,7 @@ class Run:
     losses: list[float] # mean training loss of each epoch
     accuracies: list[float] # accuracy on the watched rows after each epoch, if asked for
 
+# %% ../nbs/03_scratch_cnn.ipynb #da9b4174
 def train_split(table: pd.DataFrame, # a clips table
                 split: Split, # training rows; test rows, else validation rows, are predicted
                 recipe: Recipe, # how to train
@@ -270,6 +274,7 @@ def load_run(folder: str | Path, # a run's folder
     config = read_json(Path(folder)/'config.json')
     return Run(load_predictions(Path(folder)/'predictions.csv'), Path(folder), config['losses'], config['accuracies'])
 
+# %% ../nbs/03_scratch_cnn.ipynb #b02b8314
 def load_scratch(folder: str | Path, # an artefact made by `train_split`
                  classes: Sequence[str] | None = None, # the classes expected, if they matter
                 ) -> tuple[nn.Module, Features]: # (normalised features [B, C, F, T] to logits, what it hears)
@@ -320,6 +325,7 @@ def reference_epoch(paths: Sequence[str], # audio files
             loss = F.cross_entropy(model(x), torch.tensor([i[1] for i in items])); opt.zero_grad(); loss.backward(); opt.step(); items = []
     return time.perf_counter() - start
 
+# %% ../nbs/03_scratch_cnn.ipynb #693584ff
 def cached_epoch(x: np.ndarray, # cached features
                  y: np.ndarray, # class numbers
                  trainer: Trainer, # the network in training

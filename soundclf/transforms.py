@@ -43,6 +43,7 @@ class Features:
     @property
     def frames(self) -> int: return 1 + self.samples // self.hop_length
 
+# %% ../nbs/02_transforms.ipynb #6240a1af
 def features_for(table: pd.DataFrame, # a clips table
                  **changes, # fields that shall differ from the defaults
                 ) -> Features: # log-mel settings that fit the table
@@ -188,6 +189,7 @@ def extract(path: str | Path, # an audio file
     front = front or front_end(features)
     with torch.inference_mode(): return front(torch.from_numpy(load_clip(path, features))[None])[0].numpy()
 
+# %% ../nbs/02_transforms.ipynb #3947d82a
 def cached_features(paths: Sequence[str | Path], # audio files
                     features: Features, # settings
                     cache: str | Path | None = None, # folder; default `data/features`
