@@ -36,9 +36,10 @@ class ReferenceCNN(nn.Module):
             conv = nn.Conv2d(a, b, k, stride=2, padding=k // 2)
             nn.init.kaiming_normal_(conv.weight, a=0.1); nn.init.zeros_(conv.bias)
             blocks += [conv, nn.ReLU(), nn.BatchNorm2d(b)]
-        self.body, self.head = nn.Sequential(*blocks), nn.Linear(64, n_classes)
+        blocks[0].to(memory_format=torch.channels_last)
+        self.first, self.body, self.head = blocks[0], nn.Sequential(*blocks[1:]), nn.Linear(64, n_classes)
 
-    def forward(self, x: Tensor) -> Tensor: return self.head(self.body(x).mean((2, 3)))
+    def forward(self, x: Tensor) -> Tensor: return self.head(self.body(self.first(x).contiguous()).mean((2, 3)))
 
 # %% ../nbs/03_scratch_cnn.ipynb #0d5c96b2
 def _conv(a: int, b: int, stride: int = 1) -> nn.Sequential:
@@ -54,6 +55,7 @@ class SmallCNN(nn.Module):
         self.body = nn.Sequential(first, nn.BatchNorm2d(16), nn.ReLU(inplace=True), pool, _conv(16, 32), _conv(32, 32), pool,
                                   _conv(32, 48), _conv(48, 64), pool, _conv(64, 80), nn.AvgPool2d((2, 1)))
         self.dropout, self.head = nn.Dropout(dropout), nn.Linear(160, n_classes)
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.body(x).mean(2).float()
@@ -117,7 +119,7 @@ class Trainer:
                  device: str | torch.device = 'cpu', # where
                  log: str | Path | None = None): # TensorBoard folder
         self.recipe, self.steps, self.device, self.epoch = recipe, steps, torch.device(device), 0
-        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.model = model.to(self.device)
         opt = OPTIMIZERS[known_name(recipe.optimizer, OPTIMIZERS, 'optimizer')]
         self.opt = opt(self.model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
         self.sched = torch.optim.lr_scheduler.OneCycleLR(self.opt, recipe.lr, total_steps=max(2, steps * recipe.epochs)) if recipe.one_cycle else None
@@ -127,7 +129,7 @@ class Trainer:
 
     def step(self, x: Tensor, y: Tensor) -> float:
         "The loss of one optimisation step."
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half): logits = self.model(x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half): logits = self.model(x)
         loss = F.cross_entropy(logits.float(), y, label_smoothing=self.recipe.label_smoothing)
         self.opt.zero_grad(set_to_none=True); loss.backward(); self.opt.step()
         if self.sched: self.sched.step()
