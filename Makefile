@@ -19,7 +19,7 @@ export OMP_WAIT_POLICY := PASSIVE
 override DATASET := $(if $(findstring /,$(DATASET)),$(abspath $(DATASET)),$(DATASET))
 OUT := $(if $(filter 42,$(SEED)),runs,runs/seed-$(SEED))
 RUNS := $(OUT)/$(PROFILE)/$(subst /,_,$(DATASET))
-STUDIES := 01_data 02_transforms 03_scratch_cnn 04_fastai_transfer 05_optuna_tuning 06_eval_confusion
+STUDIES := 01_data 02_transforms 03_scratch_cnn 04_fastai_transfer 05_optuna_tuning 06_eval_confusion 11_predict
 DONE := $(STUDIES:%=$(RUNS)/%.ipynb)
 
 .PHONY: help install reproduce test verify bench lab tensorboard readme clean
@@ -36,7 +36,7 @@ $(READY): constraints.txt settings.ini setup.py pyproject.toml
 	@echo "== installing into $(VENV) (about two minutes and 7 GB, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -q -c constraints.txt setuptools wheel
-	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -q -c constraints.txt --no-build-isolation -e '.[dev]'
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -q -c constraints.txt --no-build-isolation -e '.[train,onnx,live,dev]'
 	@touch $@
 
 # papermill runs a copy of each notebook with its parameters; the copies lie outside nbs/
@@ -47,12 +47,13 @@ $(RUNS)/%.ipynb: nbs/%.ipynb $(READY)
 	@mv $(@D)/.$*.running.ipynb $@
 
 # who needs whom: the module a notebook exports, and the runs before it
-$(RUNS)/01_data.ipynb: soundclf/core.py soundclf/data.py
+$(RUNS)/01_data.ipynb: soundclf/core.py soundclf/audio.py soundclf/data.py
 $(RUNS)/02_transforms.ipynb: soundclf/transforms.py $(RUNS)/01_data.ipynb
 $(RUNS)/03_scratch_cnn.ipynb: soundclf/scratch_cnn.py soundclf/eval_confusion.py $(RUNS)/02_transforms.ipynb
 $(RUNS)/04_fastai_transfer.ipynb: soundclf/fastai_transfer.py soundclf/backbones.py $(RUNS)/02_transforms.ipynb
 $(RUNS)/05_optuna_tuning.ipynb: soundclf/optuna_tuning.py $(RUNS)/03_scratch_cnn.ipynb $(RUNS)/04_fastai_transfer.ipynb
 $(RUNS)/06_eval_confusion.ipynb: $(RUNS)/05_optuna_tuning.ipynb
+$(RUNS)/11_predict.ipynb: soundclf/predict.py $(RUNS)/06_eval_confusion.ipynb
 
 reproduce: $(DONE) ## run every notebook end to end: figures and results.json
 	@$(BIN)/python tests/report.py "$(DATASET)" "$(PROFILE)" "$(OUT)"

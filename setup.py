@@ -18,7 +18,7 @@ setup(name=cfg['lib_name'], version=cfg['version'], description=cfg['description
       long_description=Path(__file__).with_name('README.md').read_text(encoding='utf-8') if Path(__file__).with_name('README.md').exists() else '',
       long_description_content_type='text/markdown', url=cfg['git_url'],
       packages=find_packages(include=['soundclf', 'soundclf.*']) + ['soundclf.manifests'],
-      package_dir={'soundclf.manifests': 'data/manifests'}, package_data={'soundclf.manifests': ['*.sha256']},
+      package_dir={'soundclf.manifests': 'data/manifests'}, package_data={'soundclf': ['models/*/*'], 'soundclf.manifests': ['*.sha256']},
       install_requires=words('requirements'), extras_require=extras,
       entry_points={'console_scripts': words('console_scripts'), 'nbdev': [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"]},
       zip_safe=False)

@@ -33,6 +33,7 @@ def decode(path: str | Path, # an audio file
 def _opened(path: str | Path) -> Iterator[sf.SoundFile]:
     "An open sound file whose header is believable; any failure inside is a `SoundclfError`."
     try:
+        if not Path(path).is_file(): raise ValueError('not a file')
         with sf.SoundFile(str(path)) as file:
             if not 1000 <= file.samplerate <= 1_000_000: raise ValueError(f'a sample rate of {file.samplerate} Hz')
             if file.channels > 64: raise ValueError(f'{file.channels} channels')
@@ -124,7 +125,7 @@ def read_blocks(path: str | Path, # an audio file
                ) -> Iterator[tuple[np.ndarray, int]]: # (float32 samples, channels x frames; sample rate in Hz)
     "A file's samples in blocks; raises `SoundclfError` naming a bad file."
     with _opened(path) as file:
-        for block in file.blocks(frames, dtype='float32', always_2d=True): yield np.ascontiguousarray(block.T), file.samplerate
+        while len(block := file.read(frames, dtype='float32', always_2d=True)): yield np.ascontiguousarray(block.T), file.samplerate
 
 def seconds_of(path: str | Path, # an audio file
               ) -> float: # seconds, as its header says

@@ -68,10 +68,10 @@ def _timelines(clf, paths, as_json: bool, window, hop, out: str) -> int:
         if out: save_timeline(segments, out)
     return failed
 
-# %% ../nbs/11d_commands.ipynb #239f1869
+# %% ../nbs/11d_commands.ipynb #800c29df
 def train(folder: str, # class folders, or a CSV with path,label[,fold,group]
           out: str = '', # where the model goes; default: models/NAME in the current folder
-          recipe: str = 'mn04', # mn04, mn04-finetuned, squeezenet1_1 or scratch
+          recipe: str = 'mn04', # mn04, mn04-finetuned, squeezenet, squeezenet-finetuned or scratch
           seed: int = 42, # weights, batches, augmentation
           quick: bool = False, # a look: a few epochs
          ) -> int: # exit code

@@ -24,7 +24,7 @@ from fastai.torch_core import TensorBase
 from torch import nn, Tensor
 from torch.nn import functional as F
 
-from .backbones import FrozenMN04, TransferNet, cached_embeddings, fit_probe, load_mn04, parameter_groups, probe_proba
+from .backbones import PENALTY, FrozenNet, TransferNet, cached_embeddings, fit_probe, parameter_groups, probe_features, probe_proba
 from .core import best_device, has_fast_bfloat16, save_artefact, seed_everything, sha256_of
 from .data import Split, class_names, clip_length, targets
 from .eval_confusion import predictions_table, save_predictions
@@ -156,7 +156,7 @@ def fine_tune_split(table: pd.DataFrame, # a clips table
     "One fine-tuning run; the last epoch counts, or with `select` and validation rows the best of those."
     features, classes, y = transfer_features(recipe.backbone, table), class_names(table), targets(table)
     x = cached_features(table.path, features)
-    key = sha256_of('2', asdict(recipe), asdict(features), Path(x.filename).name, classes, y.tolist(), table.group.tolist(), [list(map(int, getattr(split, n))) for n in ('train', 'valid', 'test')], seed, select)
+    key = sha256_of('3', asdict(recipe), asdict(features), Path(x.filename).name, classes, y.tolist(), table.group.tolist(), [list(map(int, getattr(split, n))) for n in ('train', 'valid', 'test')], seed, select)
     folder = Path(folder)/key[:12]
     if (folder/'config.json').exists() and (folder/'predictions.csv').exists(): return load_run(folder)
     folder.mkdir(parents=True, exist_ok=True); (folder/'log.csv').unlink(missing_ok=True)
@@ -186,28 +186,28 @@ def _finish(table, rows, learn, normalize, features, recipe, folder, split, seed
 def probe_split(table: pd.DataFrame, # a clips table
                 split: Split, # training and test rows
                 folder: str | Path, # where runs of this study go
-                C: float = 0.03, # inverse strength of the L2 penalty
+                backbone: str = 'mn04_as', # mn04_as or squeezenet1_1
+                C: float | None = None, # inverse strength of the L2 penalty; default: the backbone's
                ) -> Run: # the run
-    "A linear probe on frozen `mn04_as` embeddings; nothing is selected."
-    classes, y, duration = class_names(table), targets(table), clip_length(table)
-    e = cached_embeddings(table.path, duration)
-    folder = Path(folder)/sha256_of('probe', Path(e.filename).name, classes, y.tolist(), table.group.tolist(), list(map(int, split.train)), list(map(int, split.test)), C, duration)[:12]
+    "A linear probe on a backbone's frozen features; nothing is selected."
+    classes, y, features, C = class_names(table), targets(table), probe_features(backbone, table), C or PENALTY[backbone]
+    e = cached_embeddings(table.path, backbone, features)
+    folder = Path(folder)/sha256_of('probe2', Path(e.filename).name, classes, y.tolist(), table.group.tolist(), list(map(int, split.train)), list(map(int, split.test)), C)[:12]
     if (folder/'config.json').exists() and (folder/'predictions.csv').exists(): return load_run(folder)
     weight, bias = fit_probe(e, y, split.train, C)
-    net = FrozenMN04(len(classes), load_mn04())
+    net = FrozenNet(backbone, len(classes)).eval()
     net.probe.load_state_dict({'weight': torch.from_numpy(weight), 'bias': torch.from_numpy(bias)})
     save_predictions(predictions_table(table, split.test, probe_proba(e[split.test], weight, bias), classes), folder/'predictions.csv')
-    save_artefact(nn.ModuleDict({'normalize': nn.Identity(), 'network': net.eval()}),
-                  {'kind': 'frozen', 'classes': classes, 'features': asdict(audioset_features(duration)), 'network': 'mn04_as', 'C': C,
-                   'split': split.name, 'losses': [], 'accuracies': []}, folder)
+    save_artefact(nn.ModuleDict({'normalize': nn.Identity(), 'network': net}), {'kind': 'frozen', 'classes': classes, 'features': asdict(features),
+                  'network': backbone, 'C': C, 'split': split.name, 'losses': [], 'accuracies': []}, folder)
     return load_run(folder)
 
 def cross_tune(table: pd.DataFrame, # a clips table
                splits: Sequence[Split], # e.g. from `fold_splits`
-               recipe: TransferRecipe | None, # how to fine-tune; None for the linear probe
+               recipe: TransferRecipe | str, # how to fine-tune; or a backbone's name, for a linear probe on it
                folder: str | Path, # where the runs go
                seed: int = 42, # the same for every split
               ) -> tuple[pd.DataFrame, list[Run]]: # (predictions of all splits, the runs)
     "One run per split, each from the pretrained weights."
-    runs = [fine_tune_split(table, s, recipe, folder, seed) if recipe else probe_split(table, s, folder) for s in splits]
+    runs = [fine_tune_split(table, s, recipe, folder, seed) if isinstance(recipe, TransferRecipe) else probe_split(table, s, folder, recipe) for s in splits]
     return pd.concat([r.predictions for r in runs], ignore_index=True), runs

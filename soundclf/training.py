@@ -17,8 +17,8 @@ from .predict import Classifier, keep_model, model_card
 from .scratch_cnn import Recipe, Run, cross_validate, load_scratch, shortened, weight_hashes
 from .transforms import features_for
 
-# %% ../nbs/11b_training.ipynb #8184446d
-KINDS = ('mn04', 'mn04-finetuned', 'squeezenet1_1', 'scratch')
+# %% ../nbs/11b_training.ipynb #48d9d029
+KINDS = ('mn04', 'mn04-finetuned', 'squeezenet', 'squeezenet-finetuned', 'scratch')
 
 def run_splits(table: pd.DataFrame, # a clips table
                splits: list[Split], # what to train and predict
@@ -30,8 +30,8 @@ def run_splits(table: pd.DataFrame, # a clips table
     "One run of a recipe per split."
     if known_name(kind, KINDS, 'recipe') == 'scratch': return cross_validate(table, splits, shortened(Recipe(), profile), features_for(table), folder, seed)
     from soundclf.fastai_transfer import TransferRecipe, audioset_recipe, cross_tune
-    recipe = {'mn04': None, 'mn04-finetuned': audioset_recipe(), 'squeezenet1_1': TransferRecipe()}[kind]
-    return cross_tune(table, splits, recipe and shortened(recipe, profile), folder, seed)
+    recipe = {'mn04': 'mn04_as', 'mn04-finetuned': audioset_recipe(), 'squeezenet': 'squeezenet1_1', 'squeezenet-finetuned': TransferRecipe()}[kind]
+    return cross_tune(table, splits, recipe if isinstance(recipe, str) else shortened(recipe, profile), folder, seed)
 
 # %% ../nbs/11b_training.ipynb #00a941ea
 def train_model(table: pd.DataFrame, # a clips table with folds, e.g. from `load_dataset(FOLDER)`

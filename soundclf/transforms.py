@@ -230,13 +230,19 @@ def mixup(x: Tensor, # [B, C, F, T], natural-log power
           g: torch.Generator, # on the batch's device
           power: bool = True, # mix power (True) or the features themselves (False)
          ) -> tuple[Tensor, Tensor]: # mixed batch, mixed labels
-    "Each clip mixed with another of the batch, and its label likewise."
+    "Each clip mixed with another of the batch, and its label likewise; in the power domain at equal levels (after Tokozume et al., ICLR 2018)."
     seed = int(torch.randint(2**31, (), generator=g, device=g.device))
     share = np.random.default_rng(seed).beta(alpha, alpha, len(x)).astype('float32').clip(1e-4, 1 - 1e-4)
     share, other = torch.from_numpy(share).to(x.device), torch.randperm(len(x), generator=g, device=x.device)
     s = share.view(-1, *[1] * (x.ndim - 1))
-    mixed = torch.logaddexp(x + s.log(), x[other] + (1 - s).log()) if power else s * x + (1 - s) * x[other]
+    mixed = _mix_power(x, x[other], s) if power else s * x + (1 - s) * x[other]
     return mixed, share[:, None] * y + (1 - share[:, None]) * y[other]
+
+def _mix_power(a: Tensor, b: Tensor, s: Tensor) -> Tensor:
+    "Two log-power batches, brought to one level, with amplitudes in the ratio s to 1 - s."
+    level_a, level_b = (torch.logsumexp(v.flatten(1), 1).view_as(s) - np.log(v[0].numel()) for v in (a, b))
+    mixed = torch.logaddexp(a - level_a + 2 * s.log(), b - level_b + 2 * (1 - s).log())
+    return mixed - (s**2 + (1 - s)**2).log() + s * level_a + (1 - s) * level_b
 
 # %% ../nbs/02_transforms.ipynb #39bd1f9e
 @dataclass(frozen=True)

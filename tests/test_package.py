@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_light_modules_import_neither_fastai_nor_matplotlib():
-    code = ('import sys, soundclf, soundclf.data, soundclf.transforms, soundclf.scratch_cnn, soundclf.backbones, soundclf.eval_confusion;'
+    code = ('import sys, soundclf, soundclf.data, soundclf.transforms, soundclf.scratch_cnn, soundclf.backbones, soundclf.eval_confusion, soundclf.predict, soundclf.commands, soundclf.live, soundclf.labels;'
             'print([m for m in ("fastai", "matplotlib", "seaborn", "optuna") if m in sys.modules])')
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'
 
