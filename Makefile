@@ -14,6 +14,9 @@ export PYTHONHASHSEED := 0
 export MPLBACKEND := Agg
 export JUPYTER_PLATFORM_DIRS := 1
 export OMP_WAIT_POLICY := PASSIVE
+# freed buffers stay with the process: training asks for the same ones at every step
+export MALLOC_MMAP_THRESHOLD_ := 33554432
+export MALLOC_TRIM_THRESHOLD_ := 2000000000
 
 # a folder or CSV is named from where make runs; other seeds keep their results to themselves
 override DATASET := $(if $(findstring /,$(DATASET)),$(abspath $(DATASET)),$(DATASET))
