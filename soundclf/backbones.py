@@ -89,9 +89,9 @@ def _local_weights(name: str) -> Path | None:
     return next((fetch_file(p, '', manifest('weights').get(name)) for p in places if p.is_file()), None)
 
 def _torchvision_weights(name: str) -> dict[str, Tensor]:
-    import torchvision
+    import torchvision, urllib.error
     try: return torchvision.models.get_model_weights(name).IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True)
-    except Exception as e:
+    except (urllib.error.URLError, ConnectionError, TimeoutError) as e:
         raise NoSource(f'The ImageNet weights of {name} cannot be downloaded ({type(e).__name__}): connect to a network, or put '
                             f'{name}.safetensors (torchvision names) into {data_dir()/"weights"}.') from None
 
