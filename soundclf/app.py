@@ -191,6 +191,7 @@ def classify_page():
     st.download_button('Download all probabilities (CSV)', table.to_csv(index=False), 'answers.csv', 'text/csv')
     _show_answer(clf, model, table.set_index('file'), heard)
 
+# %% ../nbs/12_app.ipynb #1b76e22d
 def _show_answer(clf, model, table, heard):
     import streamlit as st
     name = st.selectbox('Look at', list(heard)); wave, rate, segments = heard[name]; row = table.loc[[name]].iloc[0]

@@ -38,6 +38,7 @@ def decode(path: str | Path, # an audio file
         wave = file.read(-1 if stop is None else max(0, stop - start), dtype='float32', always_2d=True)
         return np.ascontiguousarray(wave.T), file.samplerate
 
+# %% ../nbs/00b_audio.ipynb #b7fa6a2b
 @contextmanager
 def _opened(path: str | Path) -> Iterator[sf.SoundFile]:
     "An open sound file whose header is believable; any failure inside is a `SoundclfError`."

@@ -85,6 +85,7 @@ def train(folder: str, # class folders, or a CSV with path,label[,fold,group]
     print(f"accuracy on clips left out: {100 * a['mean']:.1f} % (95 % interval {100 * a['low']:.1f} to {100 * a['high']:.1f})\nMade: {target} (model, CARD.md, confusion.png). Use it: soundclf predict --model {target} FILES")
     return 0
 
+# %% ../nbs/11d_commands.ipynb #7ab01842
 def evaluate(model: str, # a model's name, its folder, or an ONNX file
              folder: str, # class folders, or a CSV with path,label; or a data set's name
              json: bool = False, # the record as JSON
@@ -171,6 +172,7 @@ def label(folder: str, # a folder of sounds without labels
     print(f'{len(load_labels(target))} labels in {target}')
     return 0
 
+# %% ../nbs/11d_commands.ipynb #089fe4e2
 def _ask(question: str, names: list[str], suggestion: str) -> str | None:
     "A label, '' to skip, None to stop."
     while True:

@@ -451,6 +451,7 @@ def labelled_clips(path: str | Path, # a folder of class folders, or a CSV with 
     if path.is_file(): return _clips_csv(path)
     raise SoundclfError(f"{path} does not exist: give a folder of class folders, or a CSV with columns path,label.")
 
+# %% ../nbs/01_data.ipynb #b2221502
 def _enough(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     "The table, if every class has two recordings or more; else a `SoundclfError`."
     counts, groups = table.label.value_counts(), table.groupby('label').group.nunique()

@@ -147,6 +147,7 @@ def record_loop(open_source: Callable[[], Iterator[Block]], # opens a fresh sour
             say(bars(clf.classes, np.array(list(a.probabilities.values())), level=level_db(wave))); say(f'{a.label} ({100 * a.probability:.0f} %)')
     return n
 
+# %% ../nbs/11c_live.ipynb #733f44e9
 def listen_loop(source: Iterator[Block], # blocks
                 clf: Classifier, # who answers
                 every: float = 0.5, # seconds between answers

@@ -236,6 +236,7 @@ def predict_many(self: Classifier, paths: Sequence[str | Path], # audio files
         if len(waiting) == batch_size: rows += self._rows(waiting); waiting = []
     return pd.DataFrame(rows + self._rows(waiting), columns=['path', 'predicted', 'probability', *(f'p_{c}' for c in self.classes), 'error'])
 
+# %% ../nbs/11_predict.ipynb #81b725e3
 @patch
 def _load(self: Classifier, path) -> tuple:
     "(path, fitted waveform or None for a long recording, error)."

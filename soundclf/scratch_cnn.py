@@ -63,6 +63,7 @@ class SmallCNN(nn.Module):
         h = F.adaptive_avg_pool2d(h, (self.zones, h.shape[3])).flatten(1, 2)
         return self.head(self.dropout(torch.cat([h.mean(2), h.amax(2)], 1)))
 
+# %% ../nbs/03_scratch_cnn.ipynb #73ca5daf
 def one_zone(n_classes: int, # number of classes
              channels: int = 1, # input channels
             ) -> SmallCNN: # for comparison
