@@ -25,7 +25,7 @@ RUNS := $(OUT)/$(PROFILE)/$(subst /,_,$(DATASET))
 STUDIES := 01_data 02_transforms 03_scratch_cnn 04_fastai_transfer 05_optuna_tuning 06_eval_confusion 11_predict
 DONE := $(STUDIES:%=$(RUNS)/%.ipynb)
 
-.PHONY: help install reproduce test verify bench lab tensorboard readme clean
+.PHONY: help install reproduce test verify bench app screenshots lab tensorboard readme clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -39,7 +39,7 @@ $(READY): constraints.txt settings.ini setup.py pyproject.toml
 	@echo "== installing into $(VENV) (about two minutes and 7 GB, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -q -c constraints.txt setuptools wheel
-	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -q -c constraints.txt --no-build-isolation -e '.[train,onnx,live,dev]'
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -q -c constraints.txt --no-build-isolation -e '.[train,onnx,live,app,dev]'
 	@touch $@
 
 # papermill runs a copy of each notebook with its parameters; the copies lie outside nbs/
@@ -77,6 +77,12 @@ bench: $(READY) ## speed and memory, as ratios against baselines measured in the
 
 readme: $(READY) ## README.md from nbs/index.ipynb
 	@$(BIN)/python tests/readme.py write
+
+app: $(READY) ## the app in a browser, for this machine only
+	@$(BIN)/streamlit run app.py --server.address=127.0.0.1 --server.maxUploadSize=20 --browser.gatherUsageStats=false
+
+screenshots: $(READY) ## pictures of the app on real data (needs Chromium)
+	@$(BIN)/python tests/screenshots.py
 
 lab: $(READY) ## JupyterLab on the notebooks
 	@$(BIN)/jupyter lab nbs

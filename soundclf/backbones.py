@@ -89,9 +89,9 @@ def _local_weights(name: str) -> Path | None:
     return next((fetch_file(p, '', manifest('weights').get(name)) for p in places if p.is_file()), None)
 
 def _torchvision_weights(name: str) -> dict[str, Tensor]:
-    import torchvision
+    import torchvision, urllib.error
     try: return torchvision.models.get_model_weights(name).IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True)
-    except Exception as e:
+    except (urllib.error.URLError, ConnectionError, TimeoutError) as e:
         raise NoSource(f'The ImageNet weights of {name} cannot be downloaded ({type(e).__name__}): connect to a network, or put '
                             f'{name}.safetensors (torchvision names) into {data_dir()/"weights"}.') from None
 
@@ -135,6 +135,7 @@ class MN04Features(nn.Module):
         h = self.net.features(x)
         return torch.cat([zones(h.mean(3)), self.net.classifier(h)], 1)
 
+# %% ../nbs/03b_backbones.ipynb #853aa5d5
 class SqueezeNetFeatures(nn.Module):
     "`squeezenet1_1` as a feature extractor: log-mels `[B, 1, F, T]` to means and spreads over time by zone `[B, 17408]`."
     taps, width = (4, 7, 9, 10, 11, 12), 2 * ZONES * (128 + 256 + 384 + 384 + 512 + 512)
@@ -163,6 +164,7 @@ def probe_features(backbone: str, # one of EXTRACTORS
     "AudioSet's own front end for `mn04_as`, log-mels of 23 ms steps (at 44.1 kHz) for SqueezeNet."
     return audioset_features(clip_length(table)) if backbone == 'mn04_as' else features_for(table, hop_length=1024)
 
+# %% ../nbs/03b_backbones.ipynb #ee97f527
 @torch.inference_mode()
 def cached_embeddings(paths: Sequence[str | Path], # audio files
                       backbone: str, # one of EXTRACTORS
@@ -197,6 +199,7 @@ class FrozenNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.stack([self.probe(self.net(rolled(x, v))).softmax(1) for v in range(VIEWS)]).mean(0).clamp_min(1e-12).log()
 
+# %% ../nbs/03b_backbones.ipynb #7d256545
 def fit_probe(embeddings: np.ndarray, # [clips, VIEWS, width]
               y: np.ndarray, # class numbers
               rows: np.ndarray, # training rows

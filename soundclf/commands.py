@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fastcore.script import Param, anno_parser
 
-from .audio import AUDIO_SUFFIXES
+from .audio import find_audio
 from .core import SoundclfError, known_name
 
 # %% ../nbs/11d_commands.ipynb #372e82d6
@@ -20,10 +20,7 @@ def audio_files(names: list[str], # files or folders
     "The audio files that some names mean; raises `SoundclfError` for a name that means none."
     found = []
     for name in map(Path, names):
-        if name.is_dir():
-            inside = sorted(p for p in name.rglob('*') if p.suffix.lower() in AUDIO_SUFFIXES and not p.name.startswith('.'))
-            if not inside: raise SoundclfError(f'{name} holds no sounds: expected {", ".join(AUDIO_SUFFIXES)} files.')
-            found += inside
+        if name.is_dir(): found += find_audio(name)
         elif name.exists(): found.append(name)
         else: raise SoundclfError(f'{name} does not exist: give an audio file or a folder.')
     return found
@@ -59,6 +56,7 @@ def _save(table, out: str):
 
 def _timelines(clf, paths, as_json: bool, window, hop, out: str) -> int:
     from soundclf.predict import save_timeline, timeline
+    if out: known_name(Path(out).suffix, ('.csv', '.txt'), 'kind of timeline')
     if out and len(paths) > 1: raise SoundclfError('One timeline fits into one file: give one recording with --out.')
     failed = 0
     for path in paths:
@@ -70,23 +68,24 @@ def _timelines(clf, paths, as_json: bool, window, hop, out: str) -> int:
 
 # %% ../nbs/11d_commands.ipynb #800c29df
 def train(folder: str, # class folders, or a CSV with path,label[,fold,group]
-          out: str = '', # where the model goes; default: models/NAME in the current folder
+          out: str = '', # where the model goes; default: NAME among the named models
           recipe: str = 'mn04', # mn04, mn04-finetuned, squeezenet, squeezenet-finetuned or scratch
           seed: int = 42, # weights, batches, augmentation
           quick: bool = False, # a look: a few epochs
          ) -> int: # exit code
     "Train a model on your own sounds, with its cross-validated accuracy."
-    from soundclf.core import read_json
+    from soundclf.core import home_dir, read_json
     from soundclf.data import dataset_name, load_dataset
     from soundclf.training import KINDS, train_model
     known_name(recipe, KINDS, 'recipe')
-    table = load_dataset(folder); name = dataset_name(folder); target = Path(out or Path('models')/name.removeprefix('own-'))
+    table = load_dataset(folder); name = dataset_name(folder); target = Path(out or home_dir()/'models'/name.removeprefix('own-'))
     print(f'{len(table)} clips, {table.label.nunique()} classes, {table.group.nunique()} recordings, {table.fold.nunique()} folds')
     train_model(table, name, target, recipe, seed, 'quick' if quick else 'full')
     (record,) = read_json(target/'results.json')['models'][recipe]['protocols'].values(); a = record['accuracy']
     print(f"accuracy on clips left out: {100 * a['mean']:.1f} % (95 % interval {100 * a['low']:.1f} to {100 * a['high']:.1f})\nMade: {target} (model, CARD.md, confusion.png). Use it: soundclf predict --model {target} FILES")
     return 0
 
+# %% ../nbs/11d_commands.ipynb #7ab01842
 def evaluate(model: str, # a model's name, its folder, or an ONNX file
              folder: str, # class folders, or a CSV with path,label; or a data set's name
              json: bool = False, # the record as JSON
@@ -94,11 +93,12 @@ def evaluate(model: str, # a model's name, its folder, or an ONNX file
             ) -> int: # exit code
     "Measure a model on labelled sounds that it has not heard."
     from soundclf.core import save_figure
-    from soundclf.data import load_dataset
+    from soundclf.data import DATASETS, labelled_clips, load_dataset
     from soundclf.eval_confusion import plot_confusions, save_predictions
     from soundclf.predict import Classifier
     from soundclf.training import evaluate_model
-    with _prints_to(sys.stderr): predictions, record = evaluate_model(Classifier.load(model), load_dataset(folder))
+    table = load_dataset(folder) if folder in (*DATASETS, 'auto') else labelled_clips(folder).assign(fold=1)    # every clip counts, and there are no folds
+    with _prints_to(sys.stderr): predictions, record = evaluate_model(Classifier.load(model), table)
     a = record['accuracy']
     print(_dumps(record) if json else f"accuracy {100 * a['mean']:.1f} % of {record['n']} clips (95 % interval {100 * a['low']:.1f} to {100 * a['high']:.1f}), macro-F1 {record['macro_f1']['mean']:.3f}, ECE {record['ece']:.3f}")
     if out: save_predictions(predictions, Path(out)/'predictions.csv'); save_figure(plot_confusions({Path(model).stem: predictions}, cols=1), Path(out)/'confusion.png')
@@ -158,17 +158,21 @@ def label(folder: str, # a folder of sounds without labels
          ) -> int: # exit code
     "Name sounds by ear, the least certain first: a CSV that `soundclf train` accepts. What is labelled is saved at once."
     from soundclf.labels import label_queue, load_labels, save_label
+    from soundclf.live import play
     target = Path(out or Path(folder)/'labels.csv'); queue = label_queue(folder, None if model == 'none' else model, target)
-    names = [c for c in classes.split(',') if c] or (queue.attrs['classes'])
+    names = [c.strip() for c in classes.split(',') if c.strip()] or queue.attrs['classes']
     if not names: raise SoundclfError('There are no labels to choose from: give --classes cat,dog,….')
     print('\n'.join(f'{i + 1:3} {c}' for i, c in enumerate(names)) + '\nA number or a name, Enter for the suggestion, s skips, q quits.')
     for row in queue.itertuples():
-        answer = _ask(f'{Path(row.path).name} [{row.suggestion or "no suggestion"}]: ', names, row.suggestion)
+        suggestion = row.suggestion if row.suggestion in names else ''
+        heard = '' if play(row.path) else ' (cannot be played here)'
+        answer = _ask(f'{Path(row.path).name}{heard} [{suggestion or "no suggestion"}]: ', names, suggestion)
         if answer is None: break
         if answer: save_label(target, row.path, answer)
     print(f'{len(load_labels(target))} labels in {target}')
     return 0
 
+# %% ../nbs/11d_commands.ipynb #089fe4e2
 def _ask(question: str, names: list[str], suggestion: str) -> str | None:
     "A label, '' to skip, None to stop."
     while True:
@@ -177,8 +181,8 @@ def _ask(question: str, names: list[str], suggestion: str) -> str | None:
         if answer == 'q': return None
         if answer == 's' or not answer and not suggestion: return ''
         if not answer: return suggestion
-        if answer.isdigit() and 1 <= int(answer) <= len(names): return names[int(answer) - 1]
         if answer in names: return answer
+        if answer.isdigit() and 1 <= int(answer) <= len(names): return names[int(answer) - 1]
         print(f'There is no label {answer!r}: choose a number from 1 to {len(names)}, or a name.')
 
 # %% ../nbs/11d_commands.ipynb #8fec14d5
@@ -197,6 +201,7 @@ def run(words: list[str], # what was typed after `soundclf`
         args = vars(anno_parser(COMMANDS[name], prog=f'soundclf {name}').parse_args(words[1:]))
         return COMMANDS[name](**{k.replace('-', '_'): v for k, v in args.items() if k not in ('pdb', 'xtra')})
     except SoundclfError as e: print(e, file=sys.stderr); return 2 if words[0] not in COMMANDS else 1
+    except ModuleNotFoundError as e: print(f'`soundclf {words[0]}` needs {e.name}: install soundclf with its extra `train`.', file=sys.stderr); return 1
     except KeyboardInterrupt: print(file=sys.stderr); return 130
     except BrokenPipeError: return 0
 

@@ -30,6 +30,7 @@ def known_name(name: str, # what was asked for
     "`name` if it is one of `valid`; else raises `SoundclfError` with the nearest valid name."
     valid = list(valid)
     if name in valid: return name
+    if not valid: raise SoundclfError(f"There is no {kind} '{name}': there is none at all yet.")
     near = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.4)
     hint = f"did you mean '{near[0]}'?" if near else "choose one of these."
     raise SoundclfError(f"There is no {kind} '{name}': {hint} Known: {', '.join(valid)}.")
@@ -41,7 +42,7 @@ def repo_dir(start: str | Path = '.', # folder to search from, upwards
     start = Path(start).resolve()
     for folder in (start, *start.parents):
         ini = folder/'settings.ini'
-        if ini.is_file() and 'lib_name = soundclf' in ini.read_text(): return folder
+        if ini.is_file() and b'lib_name = soundclf' in ini.read_bytes(): return folder
 
 def home_dir() -> Path: # an existing or creatable folder
     "The folder that holds `data`, `runs` and `figures`: the checkout, else the user's cache folder."
@@ -56,7 +57,7 @@ def data_dir() -> Path: # `$SOUNDCLF_DATA`, or `data` in the home folder
 def mirror_dir() -> Path | None: # None when no mirror is set or it is missing
     "The folder of local copies named by `$SOUNDCLF_MIRROR` (it holds `data/` and `weights/`)."
     mirror = os.environ.get('SOUNDCLF_MIRROR')
-    return Path(mirror).resolve() if mirror and Path(mirror).is_dir() else None
+    return Path(mirror).expanduser().resolve() if mirror and Path(mirror).expanduser().is_dir() else None
 
 # %% ../nbs/00_core.ipynb #d16a2ffb
 def run_dir(name: str, # the study, e.g. "scratch_cnn"
@@ -135,13 +136,13 @@ def write_json(data: dict, # anything JSON can hold
                path: str | Path, # target file
               ) -> Path: # `path`
     "The path written to, atomically, keys in the given order and no timestamps."
-    with atomic_path(path) as tmp: tmp.write_text(json.dumps(data, indent=1, ensure_ascii=False) + '\n')
+    with atomic_path(path) as tmp: tmp.write_text(json.dumps(data, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
     return Path(path)
 
 def read_json(path: str | Path, # file to read
              ) -> dict: # its content
     "The content of a JSON file; raises `SoundclfError` if it is missing or broken."
-    try: return json.loads(Path(path).read_text())
+    try: return json.loads(Path(path).read_text(encoding='utf-8'))
     except FileNotFoundError: raise SoundclfError(f"{path} does not exist: run `make reproduce` to make it.") from None
     except json.JSONDecodeError as e: raise SoundclfError(f"{path} is not valid JSON ({e}): delete it and run again.") from None
 
@@ -192,12 +193,14 @@ def load_weights(model: 'torch.nn.Module', # a model of the right shape
                  classes: Iterable[str] | None = None, # the classes expected
                 ) -> 'torch.nn.Module': # `model`, in evaluation mode
     "The model with an artefact's weights; raises `SoundclfError` where classes or shapes differ."
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
     config = read_json(Path(folder)/'config.json')
     if classes is not None and list(classes) != config['classes']:
         raise SoundclfError(f"{folder} knows the classes {', '.join(config['classes'])}, not {', '.join(classes)}: train a model for these, or use its own.")
     try: model.load_state_dict(load_file(Path(folder)/'model.safetensors'))
-    except (RuntimeError, OSError) as e: raise SoundclfError(f"{folder}/model.safetensors does not fit its configuration ({str(e).splitlines()[0][:80]}): train it again.") from None
+    except (RuntimeError, OSError, SafetensorError) as e: raise SoundclfError(f"{folder}/model.safetensors does not fit its configuration ({str(e).splitlines()[0][:80]}): train it again.") from None
+    if sha256_weights(model) != config.get('weights_sha256'): raise SoundclfError(f"{folder}/model.safetensors holds other weights than its configuration names: train it again.")
     return model.eval()
 
 # %% ../nbs/00_core.ipynb #9064b55d

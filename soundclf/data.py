@@ -7,8 +7,8 @@ __all__ = ['COLUMNS', 'DATASETS', 'ESC50_URL', 'ESC50_TEN', 'SYNTHETIC', 'PROBLE
            'class_names', 'targets', 'manifest', 'fetch_file', 'fetch_files', 'register', 'esc50', 'esc50_10',
            'synthetic', 'Split', 'assert_disjoint', 'fold_splits', 'validation_splits', 'grouped_folds', 'inner_split',
            'reference_split', 'check_clips', 'drop_bad', 'near_duplicates', 'merge_groups', 'crossing', 'folder',
-           'dataset_name', 'load_dataset', 'clip_length', 'silence_shares', 'plot_labels', 'plot_lengths',
-           'plot_examples']
+           'labelled_clips', 'read_labels', 'dataset_name', 'load_dataset', 'clip_length', 'silence_shares',
+           'plot_labels', 'plot_lengths', 'plot_examples']
 
 # %% ../nbs/01_data.ipynb #f2daefbc
 import os, shutil, warnings
@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np, pandas as pd, soundfile as sf
 from joblib import Parallel, delayed
 
-from .audio import AUDIO_SUFFIXES, decode
+from .audio import AUDIO_SUFFIXES, decode, find_audio
 from .core import NoSource, SoundclfError, atomic_path, data_dir, known_name, mirror_dir, new_figure, progress, sha256_file
 
 # %% ../nbs/01_data.ipynb #3fc3f381
@@ -99,14 +99,14 @@ def fetch_file(target: str | Path, # where the file shall be
     return _download(target, url, digest)
 
 def _download(target: Path, url: str, digest: str | None) -> Path:
-    import pooch
+    import pooch, requests
     pooch.get_logger().setLevel('ERROR')
     try:
         pooch.retrieve(url, f'sha256:{digest}' if digest else None, fname=target.name, path=target.parent,
                        downloader=pooch.HTTPDownloader(timeout=(5, 60)))
     except ValueError as e:
         raise SoundclfError(f"The download of {url} does not match its checksum: try again or report it ({str(e)[:60]}…).") from None
-    except Exception as e:
+    except requests.RequestException as e:
         raise NoSource(f"{target.name} is not cached, not in a mirror and cannot be downloaded ({type(e).__name__}): "
                             f"connect to a network, or put the file at {target}.") from None
     return target
@@ -401,7 +401,7 @@ def near_duplicates(table: pd.DataFrame, # a clips table
                     window: float = 1.0, # seconds that must agree; shorter clips are compared whole
                     n_jobs: int = 4, # threads
                    ) -> pd.DataFrame: # one row per pair: path_a, path_b, similarity (0..1), seconds, offset (s), group_a, group_b
-    "Pairs of clips that hold the same sound for a window or more, also after a change of level or sample rate (Wang, 2003)."
+    "Pairs of clips that hold the same sound for a window or more, in their first minute, also after a change of level or sample rate (Wang, 2003)."
     jobs = Parallel(n_jobs=n_jobs, prefer='threads', return_as='generator')(delayed(_probe_wave)(p) for p in table.path)
     waves = list(progress(jobs, 'probe', len(table)))
     marks = [_landmarks(w) for w in waves]
@@ -434,20 +434,31 @@ def crossing(table: pd.DataFrame, # a clips table with folds
     return pairs[pairs.path_a.map(fold).to_numpy() != pairs.path_b.map(fold).to_numpy()]
 
 # %% ../nbs/01_data.ipynb #e9ac1394
-@register('folder')
 def folder(path: str | Path, # a folder of class folders, or a CSV with columns path, label[, fold, group]
            k: int = 5, # folds to make where there are none
            seed: int = 42, # seed of those folds
           ) -> pd.DataFrame: # clips table
     "The clips of a folder of class folders or of a CSV; raises `SoundclfError` for one class or a class with one clip."
+    path, table = Path(path).expanduser().resolve(), labelled_clips(path)
+    _enough(path, table)
+    return table if table.fold.notna().all() else _enough(path, _with_folds(table, k, seed))
+
+def labelled_clips(path: str | Path, # a folder of class folders, or a CSV with columns path, label[, fold, group]
+                  ) -> pd.DataFrame: # clips table, as it is; folds are empty where there are none
+    "The clips of a folder or CSV, unchecked and without new folds."
     path = Path(path).expanduser().resolve()
-    if path.is_dir(): table = _class_folders(path)
-    elif path.is_file(): table = _clips_csv(path)
-    else: raise SoundclfError(f"{path} does not exist: give a folder of class folders, or a CSV with columns path,label.")
-    counts = table.label.value_counts()
+    if path.is_dir(): return _class_folders(path)
+    if path.is_file(): return _clips_csv(path)
+    raise SoundclfError(f"{path} does not exist: give a folder of class folders, or a CSV with columns path,label.")
+
+# %% ../nbs/01_data.ipynb #b2221502
+def _enough(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    "The table, if every class has two recordings or more; else a `SoundclfError`."
+    counts, groups = table.label.value_counts(), table.groupby('label').group.nunique()
     if len(counts) < 2: raise SoundclfError(f"{path} holds {len(counts)} class: a classifier needs at least two class folders with sounds.")
     if counts.min() < 2: raise SoundclfError(f"{path}: class '{counts.idxmin()}' has one clip, and both training and test need one: add clips or remove the class.")
-    return table if (table.fold > 0).all() else _with_folds(table, k, seed)
+    if groups.min() < 2: raise SoundclfError(f"{path}: all clips of class '{groups.idxmin()}' are of one recording, and training and test need one each: add another or remove the class.")
+    return table
 
 def _with_folds(table: pd.DataFrame, k: int, seed: int) -> pd.DataFrame:
     "The usable clips, near-duplicates in one group, in up to `k` folds."
@@ -457,18 +468,29 @@ def _with_folds(table: pd.DataFrame, k: int, seed: int) -> pd.DataFrame:
     return table.assign(fold=grouped_folds(table, min(k, n, int(table.label.value_counts().max())), seed))
 
 def _class_folders(path: Path) -> pd.DataFrame:
-    files = sorted(p for p in path.rglob('*') if p.suffix.lower() in AUDIO_SUFFIXES and p.parent != path and not p.name.startswith('.'))
+    files = [p for p in find_audio(path) if p.parent != path]
     if not files: raise SoundclfError(f"{path} has no sounds in class folders: expected {path.name}/CLASS/FILE.wav (or flac, ogg, mp3).")
-    return clips_table(files, [p.relative_to(path).parts[0] for p in files], group=[str(p.relative_to(path)) for p in files])
+    return clips_table(files, [p.relative_to(path).parts[0] for p in files], group=[str(p.relative_to(path)) for p in files]).assign(fold=None)
 
 # %% ../nbs/01_data.ipynb #25e0cfb6
 def _clips_csv(path: Path) -> pd.DataFrame:
-    rows = pd.read_csv(path, dtype={'label': str, 'group': str}, keep_default_na=False)
-    if missing := {'path', 'label'} - set(rows.columns):
-        raise SoundclfError(f"{path} lacks the column {' and '.join(sorted(missing))}: its first line must read path,label[,fold,group].")
+    rows = read_labels(path)
     files = [path.parent/p for p in rows.path]
     if gone := [str(f) for f in files if not f.is_file()]: raise SoundclfError(f"{path} names {len(gone)} missing files (the first: {gone[0]}): correct the path column.")
-    return clips_table(files, rows.label.to_list(), rows.get('fold'), rows.get('group', rows.path).to_list())
+    group = rows.path if 'group' not in rows else rows.group.where(rows.group != '', rows.path)
+    table = clips_table(files, rows.label.to_list(), None, group.to_list(), given=rows.get('fold', pd.Series([''] * len(rows))).to_list())
+    fold = pd.to_numeric(table.pop('given'), errors='coerce')
+    if 'fold' in rows and fold.isna().any(): raise SoundclfError(f"{path} has {fold.isna().sum()} folds that are not numbers: number all folds, or remove the column.")
+    return table.assign(fold=fold.astype(int) if 'fold' in rows else None)
+
+def read_labels(path: str | Path, # a CSV with columns path, label, and perhaps others
+               ) -> pd.DataFrame: # its rows, as text
+    "The rows of a list of labelled sounds; raises `SoundclfError` for a file that is not one."
+    try: rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError): rows = pd.DataFrame()
+    if missing := {'path', 'label'} - set(rows.columns):
+        raise SoundclfError(f"{path} lacks the column {' and '.join(sorted(missing))}: its first line must read path,label[,fold,group].")
+    return rows
 
 # %% ../nbs/01_data.ipynb #4c58ad72
 BANNER = '\n'.join(['!' * 78, '!!  SYNTHETIC DATA: ESC-50 is neither cached, mirrored nor downloadable here.  !!',

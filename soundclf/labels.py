@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np, pandas as pd
 
-from .audio import AUDIO_SUFFIXES
+from .audio import find_audio
 from .core import SoundclfError, atomic_path
+from .data import read_labels
 from .predict import Classifier
 
 # %% ../nbs/11e_labels.ipynb #75448eee
@@ -19,8 +20,7 @@ def load_labels(file: str | Path, # a CSV with path,label
                ) -> dict[str, str]: # path (relative to the file) -> label
     "The labels given so far; none if the file does not exist."
     if not Path(file).exists(): return {}
-    rows = pd.read_csv(file, dtype=str, keep_default_na=False)
-    if missing := {'path', 'label'} - set(rows.columns): raise SoundclfError(f"{file} lacks the column {' and '.join(sorted(missing))}: its first line must read path,label.")
+    rows = read_labels(file)
     return dict(zip(rows.path, rows.label))
 
 def save_label(file: str | Path, # a CSV, made if it does not exist
@@ -30,8 +30,11 @@ def save_label(file: str | Path, # a CSV, made if it does not exist
     "The file with one more label, written atomically."
     import os
     if not label.strip(): raise SoundclfError('A label needs at least one letter.')
-    labels = load_labels(file) | {os.path.relpath(path, Path(file).parent): label.strip()}
-    with atomic_path(file) as tmp: pd.DataFrame(sorted(labels.items()), columns=['path', 'label']).to_csv(tmp, index=False)
+    rows = read_labels(file) if Path(file).exists() else pd.DataFrame({'path': [], 'label': []})
+    name = os.path.relpath(path, Path(file).parent)
+    if name in set(rows.path): rows.loc[rows.path == name, 'label'] = label.strip()
+    else: rows = pd.concat([rows, pd.DataFrame({'path': [name], 'label': [label.strip()]})]).fillna('')
+    with atomic_path(file) as tmp: rows.to_csv(tmp, index=False)
     return Path(file)
 
 # %% ../nbs/11e_labels.ipynb #47b9d1f6
@@ -42,9 +45,7 @@ def label_queue(sounds: str | Path, # a folder
     "The sounds of a folder that have no label yet."
     import os
     folder = Path(sounds); file = Path(file or folder/'labels.csv'); done = load_labels(file)
-    if not folder.is_dir(): raise SoundclfError(f'{folder} is not a folder: give one that holds sounds.')
-    paths = sorted(p for p in folder.rglob('*') if p.suffix.lower() in AUDIO_SUFFIXES and not p.name.startswith('.'))
-    if not paths: raise SoundclfError(f'{folder} holds no sounds: expected {", ".join(AUDIO_SUFFIXES)} files.')
+    paths = find_audio(folder)
     left = [p for p in paths if os.path.relpath(p, file.parent) not in done]
     if model is None: queue = pd.DataFrame({'path': [str(p) for p in left], 'suggestion': '', 'probability': np.nan}); queue.attrs['classes'] = sorted(set(done.values())); return queue
     clf = Classifier.load(model); answers = clf.predict_many(left)

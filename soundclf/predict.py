@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .audio import AUDIO_SUFFIXES, Features, fit_clip, load_clip, read_blocks, resample_blocks, seconds_of
-from .core import SoundclfError, atomic_path, home_dir, known_name, progress, read_json
+from .audio import Features, fit_clip, load_clip, read_blocks, resample_blocks, seconds_of
+from .core import SoundclfError, atomic_path, home_dir, known_name, progress, read_json, write_json
 
 # %% ../nbs/11_predict.ipynb #a6bbe30b
 def model_places() -> list[Path]: # in the order of the search
@@ -61,7 +61,7 @@ def _torch_engine(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
 # %% ../nbs/11_predict.ipynb #63587a05
 def _onnx_session(path: Path, threads: int = 2):
     try: import onnxruntime
-    except ImportError: raise SoundclfError(f'{path} needs ONNX Runtime: pip install "soundclf[onnx]".') from None
+    except ImportError: raise SoundclfError(f'{path} needs ONNX Runtime: install soundclf with its extra `onnx`.') from None
     options = onnxruntime.SessionOptions(); options.intra_op_num_threads = threads; options.log_severity_level = 3
     try: return onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
     except Exception as e: raise SoundclfError(f'{path} is not a model that ONNX Runtime can run ({str(e).splitlines()[0][:80]}): export it again.') from None
@@ -77,10 +77,14 @@ def _open_model(path: Path, engine: str) -> tuple[Callable, dict]:
     known_name(engine, ('auto', 'torch', 'onnx'), 'engine')
     file = path if path.suffix == '.onnx' else path/'model.onnx'
     if file.is_file() and (engine == 'onnx' or path == file or engine == 'auto' and _has('onnxruntime') and _fresh(file, path)):
+        if engine == 'torch': raise SoundclfError(f'{path} is an ONNX file, which torch does not run: give the model\'s folder, or leave the engine to be found.')
+        if path != file and not _fresh(file, path): raise SoundclfError(f'{file} was exported from other weights: make it anew with `soundclf export {path}`.')
         session = _onnx_session(file)
-        return _onnx_engine(session), json.loads(session.get_modelmeta().custom_metadata_map['config'])
+        config = session.get_modelmeta().custom_metadata_map.get('config')
+        if config is None: raise SoundclfError(f'{file} does not say what its classes are: export it with `soundclf export`.')
+        return _onnx_engine(session), json.loads(config)
     if engine == 'onnx': raise SoundclfError(f'{path} has no model.onnx: make it with `soundclf export {path}`.')
-    if not _has('torch'): raise SoundclfError(f'{path} needs torch: pip install "soundclf[train]", or export it where torch is installed.')
+    if not _has('torch'): raise SoundclfError(f'{path} needs torch: install soundclf with its extra `train`, or export the model where torch is installed.')
     return _torch_engine(path), read_json(path/'config.json')
 
 def _fresh(file: Path, folder: Path) -> bool:
@@ -168,7 +172,8 @@ def _votes(self: Classifier, sound, rate) -> Iterator[np.ndarray]:
     for w in self.stream(sound, sample_rate=rate): yield w.proba[None]
 
 def _samples(sound: np.ndarray, rate: int | None) -> np.ndarray:
-    wave = np.atleast_2d(np.asarray(sound, 'float32'))
+    scale = np.iinfo(sound.dtype).max if np.issubdtype(np.asarray(sound).dtype, np.integer) else 1
+    wave = np.atleast_2d(np.asarray(sound, 'float32')) / scale
     if rate is None: raise SoundclfError('Samples come without a sample rate: call predict(samples, sample_rate).')
     if not 1000 <= rate <= 1_000_000: raise SoundclfError(f'A sample rate of {rate} Hz is not one of sound: give samples per second.')
     if wave.ndim != 2 or len(wave) > 64: raise SoundclfError(f'Samples have the shape {wave.shape}: give [frames] or [channels, frames].')
@@ -185,7 +190,7 @@ def stream(self: Classifier, source: str | Path | np.ndarray | Iterable[np.ndarr
     "What a recording of any length sounds like over time, at constant memory."
     f = self.features; window = window or f.duration; hop = hop or window / 2
     if not 0 < window <= f.duration: raise SoundclfError(f'A window of {window:g} s does not suit this model: give more than 0 and at most {f.duration:g} s.')
-    if not 0 < hop <= window: raise SoundclfError(f'A hop of {hop:g} s does not suit a window of {window:g} s: give more than 0 and at most the window.')
+    if not 0.01 <= hop <= window: raise SoundclfError(f'A hop of {hop:g} s does not suit a window of {window:g} s: give at least 0.01 s and at most the window.')
     rate = f.sample_rate; pieces, batch = sliding_windows(_mono_blocks(source, sample_rate, rate), round(window * rate), round(hop * rate)), []
     for first, wave in pieces:
         batch.append((first / rate, (first + len(wave)) / rate, fit_clip(wave[None], rate, _one_channel(f), 'The recording')))
@@ -207,6 +212,7 @@ def _mono_blocks(source, rate: int | None, new_rate: int) -> Iterator[np.ndarray
         first = next(read_blocks(source), None)
         if first is None: raise SoundclfError(f'{source} is empty: remove it.')
         rate, blocks, name = first[1], (b for b, _ in read_blocks(source)), source
+    elif rate is None: raise SoundclfError('Samples come without a sample rate: give sample_rate.')
     else: blocks, name = ([_samples(source, rate)] if isinstance(source, np.ndarray) else (_samples(b, rate) for b in source)), 'The recording'
     def checked():
         for b in blocks:
@@ -230,6 +236,7 @@ def predict_many(self: Classifier, paths: Sequence[str | Path], # audio files
         if len(waiting) == batch_size: rows += self._rows(waiting); waiting = []
     return pd.DataFrame(rows + self._rows(waiting), columns=['path', 'predicted', 'probability', *(f'p_{c}' for c in self.classes), 'error'])
 
+# %% ../nbs/11_predict.ipynb #81b725e3
 @patch
 def _load(self: Classifier, path) -> tuple:
     "(path, fitted waveform or None for a long recording, error)."
@@ -281,7 +288,7 @@ def export_onnx(model: str | Path, # a name or a model's folder
                ) -> Path: # the file
     "The ONNX file of a model: waveforms `[B, C, samples]` to probabilities `[B, classes]`, any B."
     folder = model_path(model)
-    if folder.suffix == '.onnx' or not _has('torch', 'onnxscript'): raise SoundclfError(f'{folder} cannot be exported here: export a model folder, with "soundclf[train]" installed.')
+    if folder.suffix == '.onnx' or not _has('torch', 'onnxscript'): raise SoundclfError(f'{folder} cannot be exported here: export a model folder, with the extra `train` installed.')
     target, config = Path(path or folder/'model.onnx'), read_json(folder/'config.json')
     keep = {k: config[k] for k in ('classes', 'features', 'kind', 'weights_sha256')}
     with atomic_path(target) as tmp: _onnx_graph(folder, keep).save(str(tmp))
@@ -290,7 +297,7 @@ def export_onnx(model: str | Path, # a name or a model's folder
 
 def _mark_export(folder: Path, config: dict):
     "Notes from which weights the folder's ONNX file was exported."
-    with atomic_path(folder/'model.onnx.json') as tmp: tmp.write_text(json.dumps({'weights_sha256': config['weights_sha256']}) + '\n')
+    write_json({'weights_sha256': config['weights_sha256']}, folder/'model.onnx.json')
 
 def _onnx_graph(folder: Path, keep: dict):
     import torch, warnings

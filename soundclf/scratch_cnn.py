@@ -20,9 +20,9 @@ from torch.nn import functional as F
 
 from .core import (SoundclfError, atomic_path, best_device, has_fast_bfloat16, known_name, load_weights, progress, read_json,
                            save_artefact, seed_everything, sha256_of)
-from .data import Split, class_names, decode, targets
+from .data import Split, class_names, targets
 from .eval_confusion import load_predictions, predictions_table, save_predictions
-from .transforms import Augment, Features, Normalize, cached_features, features_for, fit_length, fit_normalize
+from .transforms import Augment, Features, Normalize, cached_features, features_for, fit_normalize, load_clip
 
 # %% ../nbs/03_scratch_cnn.ipynb #fda1b2d7
 class ReferenceCNN(nn.Module):
@@ -63,6 +63,7 @@ class SmallCNN(nn.Module):
         h = F.adaptive_avg_pool2d(h, (self.zones, h.shape[3])).flatten(1, 2)
         return self.head(self.dropout(torch.cat([h.mean(2), h.amax(2)], 1)))
 
+# %% ../nbs/03_scratch_cnn.ipynb #73ca5daf
 def one_zone(n_classes: int, # number of classes
              channels: int = 1, # input channels
             ) -> SmallCNN: # for comparison
@@ -318,13 +319,15 @@ def reference_epoch(paths: Sequence[str], # audio files
                     model: nn.Module, # the network
                     opt: torch.optim.Optimizer, # its optimiser
                     duration: float, # seconds that clips are fitted to
+                    rate: int, # Hz
                     batch_size: int = 32, # clips per step
                    ) -> float: # seconds
     "The time of one epoch the reference's way: decode, fit, shift, build transforms, mask, one clip at a time."
     import torchaudio
     start, items = time.perf_counter(), []
+    hears = Features(sample_rate=rate, duration=duration)
     for path, label in zip(paths, y):
-        wave, rate = decode(path); wave = torch.from_numpy(fit_length(wave, round(duration * rate)))
+        wave = torch.from_numpy(load_clip(path, hears))
         wave = wave.roll(int(torch.rand(()) * 0.4 * wave.shape[-1]), -1)
         mel = torchaudio.transforms.MelSpectrogram(rate, n_fft=1024, n_mels=64)(wave)
         mel = torchaudio.transforms.AmplitudeToDB(top_db=80)(mel); fill = mel.mean().item()
@@ -355,6 +358,6 @@ def epoch_speedup(table: pd.DataFrame, # a clips table
     x, g, net = cached_features(table.path, hears), seed_everything(0), ReferenceCNN(classes)
     trainer, normalize = Trainer(ReferenceCNN(classes), recipe, len(y) // 32), fit_normalize(x, np.arange(len(y)))
     opt = torch.optim.RMSprop(net.parameters(), recipe.lr)
-    theirs = min(reference_epoch(table.path, y, net, opt, hears.duration) for _ in range(repeats))
+    theirs = min(reference_epoch(table.path, y, net, opt, hears.duration, hears.sample_rate) for _ in range(repeats))
     ours = min(cached_epoch(x, y, trainer, normalize, g) for _ in range(repeats))
     return {'reference_s': theirs, 'cached_s': ours, 'ratio': theirs / ours}

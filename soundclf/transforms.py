@@ -29,7 +29,8 @@ def features_for(table: pd.DataFrame, # a clips table
                 ) -> Features: # log-mel settings that fit the table
     "The default log-mel at the table's highest rate (up to 44.1 kHz) and at a length that holds its clips."
     rate = int(min(44100, table.sample_rate.max()))
-    settings = dict(sample_rate=rate, duration=clip_length(table), f_max=min(20000.0, rate / 2)) | changes
+    window = dict(n_fft=2048, hop_length=512) if rate >= 22050 else dict(n_fft=512, hop_length=128)
+    settings = dict(sample_rate=rate, duration=clip_length(table), f_max=min(20000.0, rate / 2)) | window | changes
     return Features(**settings)
 
 def audioset_features(duration: float = 5.0, # seconds

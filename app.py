@@ -1,0 +1,4 @@
+"The page that Streamlit runs: `make app`."
+from soundclf.app import main
+
+main()

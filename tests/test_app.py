@@ -1,0 +1,91 @@
+"The app's pages: each without an exception, answers, errors; and, where Chromium is installed, in a real browser."
+import shutil
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from soundclf.app import PAGES
+from soundclf.data import synthetic
+from soundclf.predict import Classifier
+from soundclf.training import train_model
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope='module')
+def shop(tmp_path_factory):
+    "A home folder with data, a trained model and its results."
+    patch = pytest.MonkeyPatch(); home = tmp_path_factory.mktemp('home')
+    patch.chdir(home); patch.setenv('SOUNDCLF_DATA', str(home/'data')); patch.delenv('SOUNDCLF_MIRROR', raising=False)
+    (home/'settings.ini').write_text('lib_name = soundclf\n')
+    table = synthetic(per_fold=2)
+    train_model(table, 'synthetic', home/'models'/'tiny', 'scratch', profile='quick')
+    yield home, table
+    patch.undo()
+
+
+def open_page(name: str) -> AppTest:
+    app = AppTest.from_file(str(ROOT/'app.py'), default_timeout=120).run()
+    return app.sidebar.radio[0].set_value(name).run()
+
+
+def said(app: AppTest, words: str) -> bool: return any(words in c.value for c in app.caption)
+
+
+@pytest.mark.parametrize('name', PAGES)
+def test_every_page_opens(shop, name):
+    app = open_page(name)
+    assert not app.exception and app.header[0].value == name and not app.error
+
+
+def test_explore_filters(shop):
+    app = open_page('Explore')
+    app.selectbox[0].set_value('synthetic').run()
+    assert not app.exception and said(app, '200 of 200 clips')
+    app.multiselect[0].set_value(['tone']).run()
+    assert not app.exception and said(app, '20 of 200 clips')
+    app.selectbox[0].set_value('a folder of mine').run(); app.text_input[0].set_value('/nowhere/sounds').run()
+    assert not app.exception and 'does not exist' in app.error[0].value
+
+
+def test_evaluate_shows_intervals_and_clips(shop):
+    app = open_page('Evaluate')
+    assert not app.exception
+    results = app.dataframe[0].value
+    assert results['clips'].tolist() == [100] and (results['low'] <= results['accuracy %']).all() and (results['accuracy %'] <= results['high']).all()
+    app.selectbox[2].set_value('tone').run(); app.selectbox[3].set_value('tone').run()
+    assert not app.exception and said(app, 'clips of tone heard as tone')
+
+
+def test_classify_answers_uploads_and_recordings(shop):
+    _, table = shop
+    good, tone = Path(table.path[0]).read_bytes(), Path(table.path[1]).read_bytes()
+    app = open_page('Classify')
+    app.file_uploader[0].set_value([('one.wav', good, 'audio/wav'), ('../bad.wav', b'RIFF', 'audio/wav')]).run()
+    assert not app.exception and '../bad.wav cannot be decoded' in app.error[0].value
+    answers = app.dataframe[0].value
+    assert answers['file'].tolist() == ['one.wav'] and answers['label'][0] == Classifier.load('tiny').predict(table.path[0]).label
+    app = open_page('Classify')
+    app.audio_input[0].set_value(('spoken.wav', tone, 'audio/wav')).run()
+    assert not app.exception and app.dataframe[0].value['file'].tolist() == ['recording.wav']
+    assert not app.error and not list(shop[0].glob('**/*spoken*'))
+
+
+def test_label_saves_at_once(shop):
+    home, table = shop
+    folder = home/'new'; folder.mkdir(exist_ok=True)
+    for path in table.path[:3]: shutil.copy(path, folder)
+    app = open_page('Label'); app.selectbox[0].set_value('tiny').run(); app.text_input[0].set_value(str(folder)).run()
+    assert not app.exception
+    next(b for b in app.button if b.label == 'tone').click().run()
+    assert not app.exception and (folder/'labels.csv').read_text().count(',tone') == 1
+    next(b for b in app.button if b.label == 'skip').click().run()
+    assert not app.exception and (folder/'labels.csv').read_text().count('\n') == 2
+
+
+def test_train_says_what_is_wrong(shop):
+    app = open_page('Train')
+    app.text_input[0].set_value('/nowhere').run(); app.text_input[1].set_value('../evil').run()
+    app.button[0].click().run()
+    assert not app.exception and 'cannot name a model' in app.error[0].value
