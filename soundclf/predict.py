@@ -307,6 +307,8 @@ def _onnx_graph(folder: Path, keep: dict):
         warnings.simplefilter('ignore')
         program = torch.onnx.export(net, (example,), input_names=['waveform'], output_names=['probabilities'], opset_version=18, dynamo=True, verbose=False,
                                     dynamic_shapes=({0: torch.export.Dim('batch', min=1, max=256)},))
+    graph = program.model.graph
+    for part in (graph, *graph, *graph.inputs, *graph.outputs, *graph.initializers.values(), *(v for node in graph for v in node.outputs)): part.metadata_props.clear()    # no traces of this machine
     program.model.metadata_props['config'] = json.dumps(keep)
     return program
 
