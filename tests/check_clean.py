@@ -18,7 +18,7 @@ def untidy(path: Path) -> list[str]:
         if cell.get('execution_count'): found.append(f'{path.name} cell {i} has an execution count')
         if len(json.dumps(cell.get('outputs', []))) > 4000: found.append(f'{path.name} cell {i} has outputs over 4 KB')
         if extra := set(cell['metadata']) - {'tags'}: found.append(f'{path.name} cell {i} has metadata {sorted(extra)}')
-    if path.stem[:2].isdigit() and path.stem[2] == '_' and path.stem != '00_core' and not any('parameters' in c['metadata'].get('tags', []) for c in cells):
+    if path.stem[:2].isdigit() and path.stem[2] == '_' and path.stem not in ('00_core', '12_app') and not any('parameters' in c['metadata'].get('tags', []) for c in cells):
         found.append(f'{path.name} has no cell tagged parameters')
     return found
 
