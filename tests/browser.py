@@ -21,7 +21,7 @@ def serve(home: Path):
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
     command = [sys.executable, '-m', 'streamlit', 'run', str(ROOT/'app.py'), '--server.headless=true', '--server.address=127.0.0.1', f'--server.port={port}',
-               '--browser.gatherUsageStats=false', '--server.maxUploadSize=20', '--client.toolbarMode=minimal']
+               '--browser.gatherUsageStats=false', '--server.maxUploadSize=20']
     process = subprocess.Popen(command, cwd=home, env=os.environ | {'PYTHONPATH': str(ROOT)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(120):

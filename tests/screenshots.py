@@ -17,6 +17,6 @@ if __name__ == '__main__':
             go(page, address, name); page.screenshot(path=str(out/f'{name.lower()}.png')); print(name)
         go(page, address, 'Classify'); page.locator('input[type=file]').set_input_files(clips); settle(page)
         print('uploaded', [Path(c).name for c in clips], '->', page.get_by_role('heading', level=3).first.inner_text())
-        page.set_viewport_size({'width': 1280, 'height': 1750}); settle(page); page.screenshot(path=str(out/'classify.png'))
+        page.set_viewport_size({'width': 1280, 'height': 1600}); page.locator('[data-testid="stImage"] img').nth(1).wait_for(timeout=60_000); settle(page); page.screenshot(path=str(out/'classify.png'))
         go(page, address, 'Classify'); record(page, 5.5)
         print('recorded', Path(clips[0]).name, '->', page.get_by_role('heading', level=3).first.inner_text())
