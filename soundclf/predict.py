@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .audio import Features, fit_clip, load_clip, read_blocks, resample_blocks, seconds_of
+from .audio import Features, believable, fit_clip, load_clip, read_blocks, resample_blocks, seconds_of
 from .core import SoundclfError, atomic_path, home_dir, known_name, progress, read_json, write_json
 
 # %% ../nbs/11_predict.ipynb #a6bbe30b
@@ -215,9 +215,7 @@ def _mono_blocks(source, rate: int | None, new_rate: int) -> Iterator[np.ndarray
     elif rate is None: raise SoundclfError('Samples come without a sample rate: give sample_rate.')
     else: blocks, name = ([_samples(source, rate)] if isinstance(source, np.ndarray) else (_samples(b, rate) for b in source)), 'The recording'
     def checked():
-        for b in blocks:
-            if not np.isfinite(b).all(): raise SoundclfError(f'{name} contains values that are not numbers: replace or remove it.')
-            yield b.mean(0)
+        for b in blocks: yield believable(b, name).mean(0)
     return resample_blocks(checked(), rate, new_rate)
 
 # %% ../nbs/11_predict.ipynb #36797d87

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 from browser import CHROMIUM, go, open_browser, record, serve, settle
-from test_app import shop
+from test_app import shop, usual
 
 from soundclf.app import PAGES
 from soundclf.predict import Classifier
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason='no Chromium on this ma
 
 def test_pages_uploads_and_the_microphone(shop, tmp_path):
     home, table = shop
-    clip = Path(table.path[7]); expected = Classifier.load('tiny').predict(clip)
+    clip = Path(table.path[7]); expected = Classifier.load(usual()).predict(clip)
     (tmp_path/'broken.wav').write_bytes(b'RIFF1234WAVE')
     with serve(home) as address, open_browser(clip) as context:
         page = context.new_page()
