@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np, pandas as pd
 
 from .audio import AUDIO_SUFFIXES, Features, fit_clip, seconds_of
-from .core import NoSource, SoundclfError, home_dir, known_name, new_figure, read_json
-from .predict import Classifier, Prediction, model_names, model_path, save_timeline, timeline, waveform_model
+from .core import SoundclfError, home_dir, new_figure, read_json
+from .predict import Classifier, model_names, model_path, timeline, waveform_model
 
 # %% ../nbs/12_app.ipynb #34ac0433
 MOST_MEGABYTES, MOST_SECONDS = 20, 600

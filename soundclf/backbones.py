@@ -17,7 +17,7 @@ import numpy as np, pandas as pd, torch
 from torch import nn, Tensor
 from torch.nn import functional as F
 
-from .core import NoSource, SoundclfError, atomic_path, data_dir, known_name, load_weights, mirror_dir, progress, read_json, set_threads, sha256_of, sha256_weights
+from .core import NoSource, atomic_path, data_dir, known_name, load_weights, mirror_dir, progress, read_json, set_threads, sha256_of, sha256_weights
 from .data import clip_length, fetch_file, manifest
 from .transforms import Features, Normalize, audioset_features, cached_features, features_for
 

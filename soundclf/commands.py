@@ -6,7 +6,9 @@
 __all__ = ['COMMANDS', 'audio_files', 'predict', 'train', 'evaluate', 'export', 'data', 'live', 'label', 'usage', 'run', 'main']
 
 # %% ../nbs/11d_commands.ipynb #07538036
-import json, sys
+import sys
+from contextlib import redirect_stdout
+from json import dumps
 from pathlib import Path
 
 from fastcore.script import Param, anno_parser
@@ -46,8 +48,8 @@ def predict(files: Param('audio files, or folders of them', str, nargs='+'), # a
 
 def _line(row: dict, as_json: bool) -> str:
     if not as_json: return f"{row['path']}: {row['error'] or row['predicted'] + ' (' + format(100 * row['probability'], '.0f') + ' %)'}"
-    if row['error']: return json.dumps({'path': row['path'], 'error': row['error']})
-    return json.dumps({'path': row['path'], 'label': row['predicted'], 'probability': round(row['probability'], 6), 'probabilities': {k[2:]: round(v, 6) for k, v in row.items() if k.startswith('p_')}})
+    if row['error']: return dumps({'path': row['path'], 'error': row['error']})
+    return dumps({'path': row['path'], 'label': row['predicted'], 'probability': round(row['probability'], 6), 'probabilities': {k[2:]: round(v, 6) for k, v in row.items() if k.startswith('p_')}})
 
 # %% ../nbs/11d_commands.ipynb #8f91987f
 def _save(table, out: str):
@@ -61,8 +63,8 @@ def _timelines(clf, paths, as_json: bool, window, hop, out: str) -> int:
     failed = 0
     for path in paths:
         try: segments = timeline(clf.stream(path, window, hop), clf.classes)
-        except SoundclfError as e: failed = 1; print(json.dumps({'path': str(path), 'error': str(e)}) if as_json else e, file=sys.stdout if as_json else sys.stderr); continue
-        for s in segments.round(3).to_dict('records'): print(json.dumps({'path': str(path)} | s) if as_json else f"{path}: {s['start']:9.2f} to {s['end']:9.2f} s  {s['label']} ({100 * s['probability']:.0f} %)")
+        except SoundclfError as e: failed = 1; print(dumps({'path': str(path), 'error': str(e)}) if as_json else e, file=sys.stdout if as_json else sys.stderr); continue
+        for s in segments.round(3).to_dict('records'): print(dumps({'path': str(path)} | s) if as_json else f"{path}: {s['start']:9.2f} to {s['end']:9.2f} s  {s['label']} ({100 * s['probability']:.0f} %)")
         if out: save_timeline(segments, out)
     return failed
 
@@ -98,19 +100,13 @@ def evaluate(model: str, # a model's name, its folder, or an ONNX file
     from soundclf.predict import Classifier
     from soundclf.training import evaluate_model
     table = load_dataset(folder) if folder in (*DATASETS, 'auto') else labelled_clips(folder).assign(fold=1)    # every clip counts, and there are no folds
-    with _prints_to(sys.stderr): predictions, record = evaluate_model(Classifier.load(model), table)
+    with redirect_stdout(sys.stderr): predictions, record = evaluate_model(Classifier.load(model), table)
     a = record['accuracy']
-    print(_dumps(record) if json else f"accuracy {100 * a['mean']:.1f} % of {record['n']} clips (95 % interval {100 * a['low']:.1f} to {100 * a['high']:.1f}), macro-F1 {record['macro_f1']['mean']:.3f}, ECE {record['ece']:.3f}")
+    print(dumps(record) if json else f"accuracy {100 * a['mean']:.1f} % of {record['n']} clips (95 % interval {100 * a['low']:.1f} to {100 * a['high']:.1f}), macro-F1 {record['macro_f1']['mean']:.3f}, ECE {record['ece']:.3f}")
     if out: save_predictions(predictions, Path(out)/'predictions.csv'); save_figure(plot_confusions({Path(model).stem: predictions}, cols=1), Path(out)/'confusion.png')
     return 0
 
 # %% ../nbs/11d_commands.ipynb #d3547c86
-def _prints_to(file):
-    import contextlib
-    return contextlib.redirect_stdout(file)
-
-def _dumps(record: dict) -> str: return json.dumps(record)
-
 def export(model: str, # a model's name or folder
            onnx: str = '', # the file to write; default: model.onnx in the model's folder
           ) -> int: # exit code

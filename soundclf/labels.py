@@ -6,6 +6,7 @@
 __all__ = ['load_labels', 'save_label', 'label_queue']
 
 # %% ../nbs/11e_labels.ipynb #b4fe399c
+import os
 from pathlib import Path
 
 import numpy as np, pandas as pd
@@ -28,7 +29,6 @@ def save_label(file: str | Path, # a CSV, made if it does not exist
                label: str, # its name
               ) -> Path: # `file`
     "The file with one more label, written atomically."
-    import os
     if not label.strip(): raise SoundclfError('A label needs at least one letter.')
     rows = read_labels(file) if Path(file).exists() else pd.DataFrame({'path': [], 'label': []})
     name = os.path.relpath(path, Path(file).parent)
@@ -43,7 +43,6 @@ def label_queue(sounds: str | Path, # a folder
                 file: str | Path | None = None, # labels given so far, which are left out; default: labels.csv in the folder
                ) -> pd.DataFrame: # path, suggestion, probability; least certain first, with the model's classes in `attrs`
     "The sounds of a folder that have no label yet."
-    import os
     folder = Path(sounds); file = Path(file or folder/'labels.csv'); done = load_labels(file)
     paths = find_audio(folder)
     left = [p for p in paths if os.path.relpath(p, file.parent) not in done]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .audio import decode, fit_clip, read_blocks, seconds_of
+from .audio import decode, fit_clip, read_blocks
 from .core import SoundclfError
 from .predict import Classifier
 

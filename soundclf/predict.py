@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from fastcore.basics import patch
 
 from .audio import Features, believable, fit_clip, load_clip, read_blocks, resample_blocks, seconds_of
 from .core import SoundclfError, atomic_path, home_dir, known_name, progress, read_json, write_json
@@ -76,19 +77,24 @@ def _open_model(path: Path, engine: str) -> tuple[Callable, dict]:
     "(function from waveforms to probabilities, configuration) of a model folder or ONNX file."
     known_name(engine, ('auto', 'torch', 'onnx'), 'engine')
     file = path if path.suffix == '.onnx' else path/'model.onnx'
-    if file.is_file() and (engine == 'onnx' or path == file or engine == 'auto' and _has('onnxruntime') and _fresh(file, path)):
+    if path == file:
         if engine == 'torch': raise SoundclfError(f'{path} is an ONNX file, which torch does not run: give the model\'s folder, or leave the engine to be found.')
-        if path != file and not _fresh(file, path): raise SoundclfError(f'{file} was exported from other weights: make it anew with `soundclf export {path}`.')
-        session = _onnx_session(file)
-        config = session.get_modelmeta().custom_metadata_map.get('config')
-        if config is None: raise SoundclfError(f'{file} does not say what its classes are: export it with `soundclf export`.')
-        return _onnx_engine(session), json.loads(config)
-    if engine == 'onnx': raise SoundclfError(f'{path} has no model.onnx: make it with `soundclf export {path}`.')
+        return _open_onnx(file)
+    fresh = file.is_file() and _fresh(path)
+    if engine == 'onnx' and not file.is_file(): raise SoundclfError(f'{path} has no model.onnx: make it with `soundclf export {path}`.')
+    if engine == 'onnx' and not fresh: raise SoundclfError(f'{file} was exported from other weights: make it anew with `soundclf export {path}`.')
+    if engine == 'onnx' or engine == 'auto' and fresh and _has('onnxruntime'): return _open_onnx(file)
     if not _has('torch'): raise SoundclfError(f'{path} needs torch: install soundclf with its extra `train`, or export the model where torch is installed.')
     return _torch_engine(path), read_json(path/'config.json')
 
-def _fresh(file: Path, folder: Path) -> bool:
-    "Whether an ONNX file was exported from the weights beside it (its name says whose it is)."
+def _open_onnx(file: Path) -> tuple[Callable, dict]:
+    session = _onnx_session(file)
+    config = session.get_modelmeta().custom_metadata_map.get('config')
+    if config is None: raise SoundclfError(f'{file} does not say what its classes are: export it with `soundclf export`.')
+    return _onnx_engine(session), json.loads(config)
+
+def _fresh(folder: Path) -> bool:
+    "Whether a folder's ONNX file was exported from the weights beside it."
     mark = folder/'model.onnx.json'
     return mark.is_file() and read_json(mark).get('weights_sha256') == read_json(folder/'config.json')['weights_sha256']
 
@@ -114,9 +120,9 @@ def sliding_windows(blocks: Iterable[np.ndarray], # samples of one channel, any 
                     hop: int, # samples from one window to the next
                    ) -> Iterator[tuple[int, np.ndarray]]: # (first sample, window)
     "Overlapping windows at constant memory; the last one ends where the recording ends, or is short if the recording is."
-    held, first, seen = np.zeros(0, 'float32'), 0, 0
+    held, first = np.zeros(0, 'float32'), 0
     for block in blocks:
-        held = np.concatenate([held, block]); seen += len(block)
+        held = np.concatenate([held, block])
         while len(held) >= samples + hop:
             yield first, held[:samples]
             held, first = held[hop:], first + hop
@@ -151,8 +157,6 @@ class Classifier:
         return Prediction(self.classes[i], float(p[i]), {c: float(v) for c, v in zip(self.classes, p)}, len(proba))
 
 # %% ../nbs/11_predict.ipynb #da5f2e20
-from fastcore.basics import patch
-
 @patch
 def predict(self: Classifier, sound: str | Path | np.ndarray, # an audio file, or samples (channels x frames, or frames)
             sample_rate: int | None = None, # of the samples, Hz; not needed for a file
@@ -290,12 +294,8 @@ def export_onnx(model: str | Path, # a name or a model's folder
     target, config = Path(path or folder/'model.onnx'), read_json(folder/'config.json')
     keep = {k: config[k] for k in ('classes', 'features', 'kind', 'weights_sha256')}
     with atomic_path(target) as tmp: _onnx_graph(folder, keep).save(str(tmp))
-    if path is None: _mark_export(folder, config)
+    if path is None: write_json({'weights_sha256': config['weights_sha256']}, folder/'model.onnx.json')    # from which weights it was made
     return target
-
-def _mark_export(folder: Path, config: dict):
-    "Notes from which weights the folder's ONNX file was exported."
-    write_json({'weights_sha256': config['weights_sha256']}, folder/'model.onnx.json')
 
 def _onnx_graph(folder: Path, keep: dict):
     import torch, warnings
@@ -330,7 +330,7 @@ def keep_model(run: str | Path, # a finished run's folder
                card: str, # Markdown
               ) -> Path: # `folder`
     "A copy of a run's model with its card and its ONNX export."
-    folder = Path(folder); config = read_json(Path(run)/'config.json')
+    folder = Path(folder)
     for name in ('model.safetensors', 'config.json'):
         with atomic_path(folder/name) as tmp: shutil.copyfile(Path(run)/name, tmp)
     with atomic_path(folder/'CARD.md') as tmp: tmp.write_text(card)

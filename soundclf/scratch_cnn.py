@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['NETWORKS', 'OPTIMIZERS', 'ReferenceCNN', 'SmallCNN', 'one_zone', 'build_network', 'Recipe', 'reference_recipe',
            'shortened', 'Trainer', 'save_checkpoint', 'load_checkpoint', 'training_batches', 'predict_proba', 'Run',
-           'train_split', 'load_run', 'load_scratch', 'cross_validate', 'weight_hashes', 'reference_epoch',
-           'cached_epoch', 'epoch_speedup']
+           'train_split', 'train_epochs', 'keep_run', 'load_run', 'load_scratch', 'cross_validate', 'weight_hashes',
+           'reference_epoch', 'cached_epoch', 'epoch_speedup']
 
 # %% ../nbs/03_scratch_cnn.ipynb #7603f847
 import time
@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np, pandas as pd, torch
+from fastcore.basics import patch
 from torch import nn, Tensor
 from torch.nn import functional as F
 
@@ -136,28 +137,35 @@ class Trainer:
         self.half = recipe.bfloat16 and has_fast_bfloat16(self.device.type)
         self.log = _writer(log)
 
-    def step(self, x: Tensor, y: Tensor) -> float:
-        "The loss of one optimisation step."
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half): logits = self.model(x)
-        loss = F.cross_entropy(logits.float(), y, label_smoothing=self.recipe.label_smoothing)
-        self.opt.zero_grad(set_to_none=True); loss.backward(); self.opt.step()
-        if self.sched: self.sched.step()
-        if self.ema: self.ema.update_parameters(self.model)
-        return loss.item()
+# %% ../nbs/03_scratch_cnn.ipynb #a1b2c3d1
+@patch
+def step(self: Trainer, x: Tensor, # a batch of inputs
+         y: Tensor, # label probabilities [B, classes]
+        ) -> float: # its loss
+    "The loss of one optimisation step."
+    with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half): logits = self.model(x)
+    loss = F.cross_entropy(logits.float(), y, label_smoothing=self.recipe.label_smoothing)
+    self.opt.zero_grad(set_to_none=True); loss.backward(); self.opt.step()
+    if self.sched: self.sched.step()
+    if self.ema: self.ema.update_parameters(self.model)
+    return loss.item()
 
-    def run_epoch(self, batches: Iterator[tuple[Tensor, Tensor]]) -> float:
-        "The mean loss of one epoch."
-        self.model.train()
-        loss = float(np.mean([self.step(x.to(self.device), y.to(self.device)) for x, y in batches]))
-        self.epoch += 1
-        if not np.isfinite(loss): raise SoundclfError(f'The loss is not a number in epoch {self.epoch}: lower the learning rate (now {self.recipe.lr:g}).')
-        if self.log: self.log.add_scalar('loss/train', loss, self.epoch); self.log.add_scalar('lr', self.opt.param_groups[0]['lr'], self.epoch); self.log.flush()
-        return loss
+# %% ../nbs/03_scratch_cnn.ipynb #a1b2c3d2
+@patch
+def run_epoch(self: Trainer, batches: Iterator[tuple[Tensor, Tensor]], # (inputs, label probabilities)
+             ) -> float: # their mean loss
+    "The mean loss of one epoch."
+    self.model.train()
+    loss = float(np.mean([self.step(x.to(self.device), y.to(self.device)) for x, y in batches]))
+    self.epoch += 1
+    if not np.isfinite(loss): raise SoundclfError(f'The loss is not a number in epoch {self.epoch}: lower the learning rate (now {self.recipe.lr:g}).')
+    if self.log: self.log.add_scalar('loss/train', loss, self.epoch); self.log.add_scalar('lr', self.opt.param_groups[0]['lr'], self.epoch); self.log.flush()
+    return loss
 
-    @property
-    def best(self) -> nn.Module:
-        "The weights to use: the moving average where there is one."
-        return self.ema.module if self.ema else self.model
+@patch(as_prop=True)
+def best(self: Trainer) -> nn.Module:
+    "The weights to use: the moving average where there is one."
+    return self.ema.module if self.ema else self.model
 
 # %% ../nbs/03_scratch_cnn.ipynb #b54ce3ee
 def _writer(log: str | Path | None):
@@ -247,16 +255,12 @@ def train_split(table: pd.DataFrame, # a clips table
     if (folder/'config.json').exists() and (folder/'predictions.csv').exists(): return load_run(folder)
     g, device = seed_everything(seed), best_device('cpu')
     normalize, trainer = _prepare(x, split, recipe, classes, folder, device)
-    losses, accuracies = _train(trainer, lambda: training_batches(x, y, split.train, len(classes), recipe, normalize, g), g, folder, split.name,
+    losses, accuracies = train_epochs(trainer, lambda: training_batches(x, y, split.train, len(classes), recipe, normalize, g), g, folder, split.name,
                                 lambda: float((predict_proba(trainer.best, x, rows, normalize).argmax(1) == y[rows]).mean()) if watch else None, watch)
-    proba = predict_proba(trainer.best, x, rows, normalize)
-    model = nn.ModuleDict({'normalize': normalize, 'network': trainer.best})
-    predictions = predictions_table(table, rows, proba, classes)
-    save_predictions(predictions, folder/'predictions.csv')
-    save_artefact(model, {'kind': 'scratch', 'classes': classes, 'features': asdict(features), 'network': recipe.network, 'recipe': asdict(recipe),
-                          'input': list(normalize.mean.shape), 'seed': seed, 'split': split.name, 'losses': losses, 'accuracies': accuracies}, folder)
-    (folder/'checkpoint.pt').unlink(missing_ok=True)
-    return load_run(folder)
+    predictions = predictions_table(table, rows, predict_proba(trainer.best, x, rows, normalize), classes)
+    config = {'kind': 'scratch', 'classes': classes, 'features': asdict(features), 'network': recipe.network, 'recipe': asdict(recipe),
+              'input': list(normalize.mean.shape), 'seed': seed, 'split': split.name, 'losses': losses, 'accuracies': accuracies}
+    return keep_run(nn.ModuleDict({'normalize': normalize, 'network': trainer.best}), config, predictions, folder)
 
 # %% ../nbs/03_scratch_cnn.ipynb #0ca58685
 def _prepare(x, split, recipe, classes, folder, device) -> tuple[Normalize, Trainer]:
@@ -265,8 +269,16 @@ def _prepare(x, split, recipe, classes, folder, device) -> tuple[Normalize, Trai
     steps = max(1, len(split.train) // min(recipe.batch_size, len(split.train)))
     return normalize, Trainer(net, recipe, steps, device, folder/'tensorboard')
 
-def _train(trainer, batches, g, folder, name, accuracy, watch) -> tuple[list[float], list[float]]:
-    "Losses and accuracies of all epochs; a checkpoint every ten."
+# %% ../nbs/03_scratch_cnn.ipynb #b1c2d3e4
+def train_epochs(trainer: Trainer, # a network and its recipe
+                 batches: Callable[[], Iterator[tuple[Tensor, Tensor]]], # gives the batches of one epoch
+                 g: torch.Generator, # the generator they are drawn with
+                 folder: Path, # where checkpoint and log go
+                 name: str = '', # shown beside the progress bar
+                 accuracy: Callable[[], float] | None = None, # measured after each epoch if there is `watch`
+                 watch: Callable[[int, float], None] | None = None, # called with (epoch, accuracy) after each epoch
+                ) -> tuple[list[float], list[float]]: # (mean loss of each epoch, accuracy after each)
+    "The course of a training that goes on where it was stopped: a checkpoint every ten epochs."
     file, log = folder/'checkpoint.pt', folder/'log.csv'
     done = load_checkpoint(trainer, g, file)
     past = pd.read_csv(log).head(done) if done else pd.DataFrame({'loss': [], 'accuracy': []})
@@ -278,6 +290,18 @@ def _train(trainer, batches, g, folder, name, accuracy, watch) -> tuple[list[flo
             with atomic_path(log) as tmp: pd.DataFrame({'loss': losses, 'accuracy': accuracies or np.nan}).to_csv(tmp, index=False)
             save_checkpoint(trainer, g, file)
     return losses, accuracies
+
+# %% ../nbs/03_scratch_cnn.ipynb #b1c2d3e5
+def keep_run(model: nn.Module, # normalisation and network
+             config: dict, # what the artefact's config.json says
+             predictions: pd.DataFrame, # of the test rows
+             folder: Path, # the run's folder
+            ) -> Run: # the finished run
+    "A finished run, written as an artefact with its predictions; its checkpoint is removed."
+    save_predictions(predictions, folder/'predictions.csv')
+    save_artefact(model, config, folder)
+    (folder/'checkpoint.pt').unlink(missing_ok=True)
+    return load_run(folder)
 
 def load_run(folder: str | Path, # a run's folder
             ) -> Run: # the finished run
