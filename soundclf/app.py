@@ -47,9 +47,9 @@ def clip_path(path: str, # as a predictions table holds it
 def explore_page():
     "The clips of a data set: filters, distributions, players, log-mels."
     import streamlit as st
-    from soundclf.data import DATASETS, load_dataset, plot_labels, plot_lengths
+    from soundclf.data import dataset_names, load_dataset, plot_labels, plot_lengths
     st.header('Explore')
-    name = st.selectbox('Data set', ['auto', *sorted(DATASETS.keys() - {'folder'}), 'a folder of mine'], help='auto: ESC-50 if it can be had, else generated sounds')
+    name = st.selectbox('Data set', ['auto', *sorted(dataset_names()), 'a folder of mine'], help='auto: ESC-50 if it can be had, else generated sounds')
     if name == 'a folder of mine': name = st.text_input('Path of a folder of class folders, or of a CSV')
     if not name: return
     table = st.cache_data(load_dataset, show_spinner='loading the clips')(name)

@@ -95,11 +95,11 @@ def evaluate(model: str, # a model's name, its folder, or an ONNX file
             ) -> int: # exit code
     "Measure a model on labelled sounds that it has not heard."
     from soundclf.core import save_figure
-    from soundclf.data import DATASETS, labelled_clips, load_dataset
+    from soundclf.data import dataset_names, labelled_clips, load_dataset
     from soundclf.eval_confusion import plot_confusions, save_predictions
     from soundclf.predict import Classifier
     from soundclf.training import evaluate_model
-    table = load_dataset(folder) if folder in (*DATASETS, 'auto') else labelled_clips(folder).assign(fold=1)    # every clip counts, and there are no folds
+    table = load_dataset(folder) if folder in (*dataset_names(), 'auto') else labelled_clips(folder).assign(fold=1)    # every clip counts, and there are no folds
     with redirect_stdout(sys.stderr): predictions, record = evaluate_model(Classifier.load(model), table)
     a = record['accuracy']
     print(dumps(record) if json else f"accuracy {100 * a['mean']:.1f} % of {record['n']} clips (95 % interval {100 * a['low']:.1f} to {100 * a['high']:.1f}), macro-F1 {record['macro_f1']['mean']:.3f}, ECE {record['ece']:.3f}")
