@@ -22,7 +22,9 @@ export MALLOC_TRIM_THRESHOLD_ := 2000000000
 override DATASET := $(if $(findstring /,$(DATASET)),$(abspath $(DATASET)),$(DATASET))
 OUT := $(if $(filter 42,$(SEED)),runs,runs/seed-$(SEED))
 RUNS := $(OUT)/$(PROFILE)/$(subst /,_,$(DATASET))
-STUDIES := 01_data 02_transforms 03_scratch_cnn 04_fastai_transfer 05_optuna_tuning 06_eval_confusion 11_predict
+SPINE := 01_data 02_transforms 03_scratch_cnn 04_fastai_transfer 05_optuna_tuning 06_eval_confusion 11_predict
+# studies bring data sets of their own, so a folder of yours is spared them
+STUDIES := $(SPINE) $(if $(findstring /,$(DATASET)),,07_spoken_digits 08_waveform_cnn)
 DONE := $(STUDIES:%=$(RUNS)/%.ipynb)
 
 .PHONY: help install reproduce test verify bench app screenshots lab tensorboard readme clean
@@ -56,6 +58,8 @@ $(RUNS)/03_scratch_cnn.ipynb: soundclf/scratch_cnn.py soundclf/eval_confusion.py
 $(RUNS)/04_fastai_transfer.ipynb: soundclf/fastai_transfer.py soundclf/backbones.py $(RUNS)/02_transforms.ipynb
 $(RUNS)/05_optuna_tuning.ipynb: soundclf/optuna_tuning.py $(RUNS)/03_scratch_cnn.ipynb $(RUNS)/04_fastai_transfer.ipynb
 $(RUNS)/06_eval_confusion.ipynb: $(RUNS)/05_optuna_tuning.ipynb
+$(RUNS)/07_spoken_digits.ipynb: soundclf/spoken_digits.py soundclf/corpora.py $(RUNS)/06_eval_confusion.ipynb
+$(RUNS)/08_waveform_cnn.ipynb: soundclf/waveform_cnn.py soundclf/corpora.py $(RUNS)/06_eval_confusion.ipynb
 $(RUNS)/11_predict.ipynb: soundclf/predict.py $(RUNS)/06_eval_confusion.ipynb
 
 reproduce: $(DONE) ## run every notebook end to end: figures and results.json

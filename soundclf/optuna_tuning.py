@@ -34,7 +34,7 @@ class TrialRandomSampler(BaseSampler):
 
 def open_study(name: str, # the study's name
                folder: str | Path, # where its journal is
-               sampler: str = 'random', # random or tpe
+               sampler: str | BaseSampler = 'random', # random, tpe, or a sampler of Optuna's
                seed: int = 42, # seed of the sampler
                warmup: int = 5, # epochs before a trial may be pruned
               ) -> optuna.Study: # new, or continued from the journal
@@ -43,7 +43,7 @@ def open_study(name: str, # the study's name
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     samplers = {'random': TrialRandomSampler, 'tpe': TPESampler}
-    chosen = samplers[known_name(sampler, samplers, 'sampler')](seed=seed)
+    chosen = sampler if isinstance(sampler, BaseSampler) else samplers[known_name(sampler, samplers, 'sampler')](seed=seed)
     path = Path(folder)/f'{name}.journal'; path.parent.mkdir(parents=True, exist_ok=True)
     storage = JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path))))
     return optuna.create_study(storage=storage, study_name=name, direction='maximize', load_if_exists=True, sampler=chosen,

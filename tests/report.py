@@ -2,16 +2,26 @@
 import sys
 
 from soundclf.core import figures_dir, read_json
+from soundclf.corpora import STAND_INS
 from soundclf.data import dataset_name
 from soundclf.eval_confusion import results_table
+
+
+def tell(name: str, profile: str, out: str):
+    "Prints the table of one data set's results, if there are any."
+    folder = figures_dir(name, profile, out)
+    if not (folder/'results.json').exists(): return
+    results = read_json(folder/'results.json')
+    protocols = list(dict.fromkeys(p for m in results['models'].values() for p in m['protocols']))
+    print(f'\n{name}\n{results_table(results, protocols).to_string(index=False)}')
+    print(f'Made: {len(list(folder.glob("*.png")))} figures, results.json and predictions in {folder}')
+
 
 if __name__ == '__main__':
     dataset, profile, out = sys.argv[1:4]
     name = dataset_name(dataset)
-    folder = figures_dir(name, profile, out)
-    results = read_json(folder/'results.json')
-    protocol = 'five_folds' if profile == 'full' else 'one_fold'
-    print(results_table(results, (protocol, 'reference_validation', 'reference_test')).to_string(index=False))
+    studies = [] if '/' in dataset else [STAND_INS[s] if name == 'synthetic' else s for s in STAND_INS if s != 'esc50-10']
+    for each in (name, *studies): tell(each, profile, out)
     if name == 'synthetic': print('Synthetic data: these figures show that the code runs and say nothing about real sounds.')
     elif profile == 'quick': print('A quick run: one fold and a few epochs. These are not the results of the repository.')
-    print(f'Made: {len(list(folder.glob("*.png")))} figures, results.json and predictions in {folder}; executed notebooks in {out}/{profile}.')
+    print(f'Executed notebooks are in {out}/{profile}.')

@@ -5,23 +5,24 @@ import sys
 import tempfile
 from pathlib import Path
 
-from soundclf.core import figures_dir, read_json
-from soundclf.data import dataset_name
+from soundclf.core import read_json
 
 ROOT = Path(__file__).resolve().parent.parent
+SPINE = ('03_scratch_cnn', '04_fastai_transfer', '05_optuna_tuning', '06_eval_confusion')
+STUDIES = ('07_spoken_digits', '08_waveform_cnn')
 
 
-def run_once(dataset: str, profile: str, seed: str) -> dict:
-    "results.json of a run whose checkpoints, studies and executed notebooks start empty."
+def run_once(dataset: str, profile: str, seed: str) -> dict[str, dict]:
+    "Every results.json, by data set, of a run whose checkpoints, studies and executed notebooks start empty."
     with tempfile.TemporaryDirectory(dir=ROOT/'runs') as out:
-        for notebook in ('03_scratch_cnn', '04_fastai_transfer', '05_optuna_tuning', '06_eval_confusion'):
+        for notebook in SPINE + (() if '/' in dataset else STUDIES):
             subprocess.run([str(Path(sys.executable).parent/'papermill'), f'nbs/{notebook}.ipynb', f'{out}/{notebook}.ipynb', '--cwd', 'nbs', '-k', 'python3',
                             '--no-progress-bar', '-p', 'dataset', dataset, '-p', 'profile', profile, '-p', 'seed', seed, '-p', 'out', os.path.relpath(out, ROOT)],
                            cwd=ROOT, check=True, capture_output=True, text=True, env=os.environ | {'SOUNDCLF_QUIET': '1', 'IN_TEST': '1'})
             print(f'  {notebook}')
-        name = dataset_name(dataset)
-        results = read_json(figures_dir(name, profile, os.path.relpath(out, ROOT))/'results.json')
-    for model in results['models'].values(): model.pop('speed')
+        results = {file.parent.parent.name: read_json(file) for file in sorted(Path(out).glob(f'{profile}/*/figures/results.json'))}
+    for each in results.values():
+        for model in each['models'].values(): model.pop('speed')
     return results
 
 
@@ -32,7 +33,10 @@ if __name__ == '__main__':
         print('first run'); first = run_once(dataset, profile, seed)
         print('second run'); second = run_once(dataset, profile, seed)
     except subprocess.CalledProcessError as e: sys.exit(e.stderr[-3000:])
-    hashes = [h for m in first['models'].values() for p in m['protocols'].values() for h in p['weights']]
-    different = [k for k in first['models'] if first['models'][k] != second['models'].get(k)]
-    print(f'{len(first["models"])} models, {len(set(hashes))} sets of weights: {"DIFFERENT: " + ", ".join(different) if different else "identical"}')
+    if not first: sys.exit('No results were written: nothing was compared.')
+    models = {f'{name}/{k}': m for name, each in first.items() for k, m in each['models'].items()}
+    again = {f'{name}/{k}': m for name, each in second.items() for k, m in each['models'].items()}
+    hashes = {h for m in models.values() for p in m['protocols'].values() for h in p['weights']}
+    different = [k for k in models if models[k] != again.get(k)]
+    print(f'{len(models)} models of {len(first)} data sets, {len(hashes)} sets of weights: {"DIFFERENT: " + ", ".join(different) if different else "identical"}')
     sys.exit(bool(different) or first != second)
