@@ -40,7 +40,8 @@ def model_path(model: str | Path, # a name, a folder, or an ONNX file
 
 # %% ../nbs/11_predict.ipynb #74627620
 LOADERS = {'scratch': ('soundclf.scratch_cnn', 'load_scratch'), 'transfer': ('soundclf.backbones', 'load_transfer'),
-           'frozen': ('soundclf.backbones', 'load_transfer'), 'waveform': ('soundclf.waveform_cnn', 'load_waveform')}
+           'frozen': ('soundclf.backbones', 'load_transfer'), 'waveform': ('soundclf.waveform_cnn', 'load_waveform'),
+           'tags': ('soundclf.audio_tagging', 'load_tagger')}
 
 def waveform_model(folder: str | Path, # a model's folder
                   ) -> tuple['torch.nn.Module', Features]: # (waveforms [B, C, samples] to probabilities [B, classes], what it hears)

@@ -99,7 +99,7 @@ class Recipe:
     network: str = 'small' # one of NETWORKS
     epochs: int = 120 # passes over the training clips
     batch_size: int = 32 # clips per step
-    optimizer: str = 'adamw' # adamw, adam, rmsprop or sgd
+    optimizer: str = 'adamw' # one of OPTIMIZERS
     lr: float = 4e-3 # learning rate; the peak with `one_cycle`
     weight_decay: float = 0.02 # decoupled for adamw
     one_cycle: bool = True # warm up and anneal (Smith & Topin, 2018), else constant
@@ -124,7 +124,7 @@ def shortened(recipe, # a `Recipe`, or any frozen dataclass with `epochs` and pe
     if known_name(profile, ('quick', 'full'), 'profile') == 'full': return recipe
     return replace(recipe, epochs=1, freeze_epochs=1) if hasattr(recipe, 'freeze_epochs') else replace(recipe, epochs=3)
 
-OPTIMIZERS = {'adamw': torch.optim.AdamW, 'adam': torch.optim.Adam, 'rmsprop': torch.optim.RMSprop, 'sgd': torch.optim.SGD}
+OPTIMIZERS = {'adamw': torch.optim.AdamW, 'adam': torch.optim.Adam, 'rmsprop': torch.optim.RMSprop, 'sgd': torch.optim.SGD, 'adadelta': torch.optim.Adadelta}
 
 # %% ../nbs/03_scratch_cnn.ipynb #465699c3
 def _ema(decay: float) -> Callable:
