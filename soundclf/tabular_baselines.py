@@ -11,7 +11,7 @@ __all__ = ['URBAN_URL', 'SEGMENTED', 'STATISTICS', 'TRACKERS', 'SPACE', 'urbanso
            'without_outliers', 'thinned', 'half_split', 'svm_objective', 'trained_svm', 'blend', 'fit_blend',
            'cross_blend']
 
-# %% ../nbs/10_tabular_baselines.ipynb #f5f38efd
+# %% ../nbs/10_tabular_baselines.ipynb #ffe21527
 import io, os, pickle, re, time, warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,9 +24,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.pipeline import make_pipeline
 
 from .audio import Features, load_clip
-from .core import (NoSource, PALETTE, SoundclfError, atomic_path, data_dir, known_name, new_figure, progress, seed_everything,
-                           sha256_file, sha256_of)
-from .data import Split, banner, class_names, dataset_names, fetch_file, inner_split, manifest, targets
+from .core import NoSource, SoundclfError, atomic_path, data_dir, known_name, progress, seed_everything, sha256_file, sha256_of
+from .data import Split, banner, class_names, fetch_file, inner_split, manifest, targets
 from .eval_confusion import metrics, predictions_table, probabilities
 
 # %% ../nbs/10_tabular_baselines.ipynb #729e0951
@@ -313,7 +312,7 @@ def fitted_size(model, # a fitted classifier
     if hasattr(last, 'get_booster'): count.numbers = sum(t.count('\n') for t in last.get_booster().get_dump())
     return {'parameters': int(count.numbers), 'bytes': len(pickle.dumps(model))}
 
-# %% ../nbs/10_tabular_baselines.ipynb #b20c9924
+# %% ../nbs/10_tabular_baselines.ipynb #8a1d892e
 @dataclass(frozen=True)
 class Entry:
     "One row of the table of models."
@@ -334,8 +333,8 @@ def reference_roster() -> dict[str, Entry]: # name -> entry, in the reference's 
             'forest 2': forest('greedy', '40 trees, 1 feature a split', n_estimators=40, max_features=1),
             'forest 3': forest(note='leaves of 10 % or more', min_samples_leaf=0.1),
             'forest 4': forest('greedy', 'leaves of 1 % or more, 1 feature a split', min_samples_leaf=0.01, max_features=1),
-            'forest 5': forest('greedy', 'leaves of 0.1 % or more, 80 % of features', min_samples_leaf=0.001, max_features=0.8),
-            'forest 6': forest('less greedy', 'leaves of 0.1 % or more, 80 % of features', min_samples_leaf=0.001, max_features=0.8),
+            'forest 5': forest('greedy', '20 trees, leaves of 0.1 % or more, 80 % of features', n_estimators=20, min_samples_leaf=0.001, max_features=0.8),
+            'forest 6': forest('less greedy', '20 trees, leaves of 0.1 % or more, 80 % of features', n_estimators=20, min_samples_leaf=0.001, max_features=0.8),
             'forest 7': forest(note='leaves of 0.1 % or more, root of features', min_samples_leaf=0.001, max_features='sqrt'),
             'gradient boosting': Entry(lambda s: HistGradientBoostingClassifier(max_bins=63, random_state=s), note='histograms of 63 bins, else defaults'),
             'xgboost': Entry(lambda s: XGBClassifier(max_bin=63, random_state=s, n_jobs=1, tree_method='hist'), note='63 bins, else defaults'),
@@ -551,8 +550,8 @@ def thinned(groups: np.ndarray, # recording of each row of the table
     order = np.random.default_rng(seed).permutation(rows)
     return np.sort(order[pd.Series(groups[order]).groupby(groups[order]).cumcount().to_numpy() < most])
 
-# %% ../nbs/10_tabular_baselines.ipynb #0936293c
-SPACE = {'features': ('all', 'order-free', 'both'), 'outliers': (0.0, 0.02, 0.05, 0.16), 'slices': (0, 10, 3), 'C': (1.0, 2.0, 5.0, 10.0), 'gamma': (0.25, 0.5, 1.0)}
+# %% ../nbs/10_tabular_baselines.ipynb #b64a111c
+SPACE = {'features': ('all', 'order-free', 'compact'), 'outliers': (0.0, 0.02, 0.05, 0.16), 'slices': (0, 10, 3), 'C': (1.0, 2.0, 5.0, 10.0), 'gamma': (0.25, 0.5, 1.0)}
 
 def half_split(table: pd.DataFrame, # a table with four folds or more
                half: int, # 0: folds of the first half are searched; 1: of the second
