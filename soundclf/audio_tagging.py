@@ -130,7 +130,7 @@ def extract_all(table: pd.DataFrame, # a clips table
 
 def _chunk(part, paths, features): return part, _features_of(paths, features)
 
-# %% ../nbs/09_audio_tagging.ipynb #59fecc1f
+# %% ../nbs/09_audio_tagging.ipynb #a711776f
 def window(x: np.ndarray, # features [bands, frames]
            frames: int, # wanted
            at: float, # 0 for the first window of a long clip, 1 for the last; short clips are placed alike
@@ -150,6 +150,7 @@ def fit_store_normalize(store: FeatureStore, # features
     mean = total / n
     return Normalize(*(torch.from_numpy(v)[None, :, None] for v in (mean, np.sqrt(np.maximum(squares / n - mean**2, 1e-8)))))
 
+# %% ../nbs/09_audio_tagging.ipynb #36f36f1b
 def tag_batches(store: FeatureStore, # features
                 labels: np.ndarray, # float32 [clips, classes], see `soft_labels`
                 rows: np.ndarray, # training rows
@@ -165,7 +166,7 @@ def tag_batches(store: FeatureStore, # features
         x = np.stack([window(store.get(r), frames, a) for r, a in zip(pick, at)])[:, None]
         yield recipe.augment(torch.from_numpy(x), torch.from_numpy(labels[pick]), normalize, g)
 
-# %% ../nbs/09_audio_tagging.ipynb #0037e34b
+# %% ../nbs/09_audio_tagging.ipynb #a61ebdd5
 def soft_labels(y: np.ndarray, # class numbers
                 verified: np.ndarray, # bool, whether a person checked the label
                 n_classes: int, # number of classes
@@ -176,7 +177,7 @@ def soft_labels(y: np.ndarray, # class numbers
     share = np.where(verified, *spread)[:, None]; weight = np.where(verified, 1.0, trust)[:, None]
     return (weight * ((1 - share) * np.eye(n_classes)[y] + share / n_classes)).astype('float32')
 
-# %% ../nbs/09_audio_tagging.ipynb #5166fa86
+# %% ../nbs/09_audio_tagging.ipynb #6a00ae97
 class TagCNN(nn.Module):
     "The reference's network: features `[B, 1, F, T]` to logits `[B, classes]`."
     def __init__(self, n_classes: int, # number of classes
@@ -199,7 +200,7 @@ def build_tagger(name: str, # tags (the reference's), tags-relu-last, or a netwo
     if name.startswith('tags'): return TagCNN(n_classes, relu_last=name == 'tags-relu-last')
     return build_network(name, n_classes)
 
-# %% ../nbs/09_audio_tagging.ipynb #a593275f
+# %% ../nbs/09_audio_tagging.ipynb #f444d75e
 def train_tagger(table: pd.DataFrame, # a clips table with column manually_verified
                  store: FeatureStore, # its features
                  split: Split, # training rows; test rows are predicted
@@ -222,6 +223,7 @@ def train_tagger(table: pd.DataFrame, # a clips table with column manually_verif
     config = {'kind': 'tags', 'classes': classes, 'features': asdict(features), 'network': recipe.network, 'recipe': asdict(recipe), 'input': list(normalize.mean.shape), 'seed': seed, 'split': split.name, 'losses': losses, 'accuracies': accuracies}
     return keep_run(nn.ModuleDict({'normalize': normalize, 'network': trainer.best}), config, predictions_table(table, split.test, judge(), classes), folder)
 
+# %% ../nbs/09_audio_tagging.ipynb #b6fa9c40
 @torch.inference_mode()
 def predict_tags(net: nn.Module, # normalised features to logits
                  store: FeatureStore, # features
@@ -238,7 +240,7 @@ def predict_tags(net: nn.Module, # normalised features to logits
         found.append(net(normalize(torch.from_numpy(parts))).float().softmax(1).mean(0))
     return torch.stack(found).numpy()
 
-# %% ../nbs/09_audio_tagging.ipynb #2934af46
+# %% ../nbs/09_audio_tagging.ipynb #4a608d08
 def load_tagger(folder: str | Path, # an artefact made by `train_tagger`
                 classes: Sequence[str] | None = None, # the classes expected, if they matter
                ) -> tuple[nn.Module, Features]: # (features [B, 1, F, T] to logits, what it hears)
@@ -248,7 +250,7 @@ def load_tagger(folder: str | Path, # an artefact made by `train_tagger`
     load_weights(parts, folder, classes)
     return nn.Sequential(parts['normalize'], parts['network']).eval(), Features(**config['features'])
 
-# %% ../nbs/09_audio_tagging.ipynb #2278f18c
+# %% ../nbs/09_audio_tagging.ipynb #cbd6a9f3
 def map_at_3(predictions: pd.DataFrame, # a predictions table
             ) -> float: # 0 to 1
     "Mean average precision of the three most probable tags, one right tag per clip."
@@ -264,7 +266,7 @@ def lwlrap(truth: np.ndarray, # bool [clips, classes], any number of tags per cl
     precision = np.cumsum(hits, 1) / np.arange(1, truth.shape[1] + 1)
     return float(precision[hits].mean())
 
-# %% ../nbs/09_audio_tagging.ipynb #28b86e7e
+# %% ../nbs/09_audio_tagging.ipynb #75635601
 def save_submission(predictions: pd.DataFrame, # a predictions table
                     path: str | Path, # CSV file
                     wanted: Sequence[str] | None = None, # the files that must be in it
@@ -277,7 +279,7 @@ def save_submission(predictions: pd.DataFrame, # a predictions table
     with atomic_path(path) as tmp: pd.DataFrame({'fname': names, 'label': top}).to_csv(tmp, index=False)
     return Path(path)
 
-# %% ../nbs/09_audio_tagging.ipynb #179bdadf
+# %% ../nbs/09_audio_tagging.ipynb #9f2ada7b
 def cross_tag(table: pd.DataFrame, # a clips table with column manually_verified
               store: FeatureStore, # its features
               splits: Sequence[Split], # e.g. from `fold_splits`

@@ -171,7 +171,7 @@ def plot_confusions(models: dict[str, pd.DataFrame], # model name -> predictions
     "Confusion matrices: counts or row shares as numbers, colour is the share of the true class."
     import seaborn as sns
     n = len(probabilities(next(iter(models.values())))[1]); rows = -(-len(models) // cols)
-    fig, axes = new_figure(rows, cols, size=(cols * (2.2 + 0.42 * n), rows * (1.9 + 0.36 * n)), squeeze=False)
+    fig, axes = new_figure(rows, cols, size=(cols * max(5.2, 2.2 + 0.42 * n), rows * (1.9 + 0.36 * n)), squeeze=False)    # wide enough for the titles
     for ax in axes.ravel()[len(models):]: ax.axis('off')
     for ax, (name, predictions) in zip(axes.ravel(), models.items()):
         counts = confusion(predictions); shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)

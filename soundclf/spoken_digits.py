@@ -6,8 +6,7 @@
 __all__ = ['digit_features', 'iterations', 'clip_splits', 'stretch', 'noise_floor', 'Voice', 'voice_features', 'voice_recipe',
            'disturb', 'disturbed_accuracy', 'plot_answers', 'log_run']
 
-# %% ../nbs/07_spoken_digits.ipynb #96aa7cea
-from collections.abc import Sequence
+# %% ../nbs/07_spoken_digits.ipynb #571ea635
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -68,7 +67,7 @@ def noise_floor(x: Tensor, # [B, C, F, T], natural-log power
     level = x.amax((1, 2, 3), keepdim=True) - np.log(10) / 10 * (least + (most - least) * draw(1, 1, 1))
     return torch.where(draw(1, 1, 1) < share, torch.logaddexp(x, level + power), x)
 
-# %% ../nbs/07_spoken_digits.ipynb #0279ae62
+# %% ../nbs/07_spoken_digits.ipynb #a377e8cc
 @dataclass(frozen=True)
 class Voice(Augment):
     "The spine's augmentation after a change of voice and room; the defaults are none."
@@ -93,7 +92,7 @@ def voice_features(rate: int, # of the clips, Hz
 
 def voice_recipe() -> Recipe: # of this notebook
     "The level-free network of the spine, trained to expect other voices."
-    augment = Voice(tract=0.15, tempo=0.25, bands=2, noise=0.5, tilt=0.5, masks=2, mask_bands=10, mask_frames=12)
+    augment = Voice(tract=0.15, tempo=0.25, bands=2, noise=0.5, masks=2, mask_bands=10, mask_frames=12)
     return Recipe('level-free', 28, 64, augment=augment)
 
 # %% ../nbs/07_spoken_digits.ipynb #5a79741d
@@ -123,13 +122,14 @@ def disturbed_accuracy(net: nn.Module, # features to logits, in evaluation mode
     with torch.inference_mode(): said = torch.cat([net(front(torch.from_numpy(x[i:i + 64]))).argmax(1) for i in range(0, len(x), 64)]).numpy()
     return said == y
 
-# %% ../nbs/07_spoken_digits.ipynb #278252f0
+# %% ../nbs/07_spoken_digits.ipynb #209505b3
 def plot_answers(x: np.ndarray, # features [clips, C, F, T]
                  predictions: pd.DataFrame, # their predictions, in the same order
-                 count: int = 8, # clips shown: wrong ones first
+                 count: int = 8, # clips shown: wrong ones first, one of every label before a second
                 ): # a matplotlib figure
     "Spectrograms with what was said and what was heard."
-    order = np.argsort((predictions.label == predictions.predicted).to_numpy(), kind='stable')[:count]
+    right, turn = (predictions.label == predictions.predicted).to_numpy(), predictions.groupby(['label', predictions.label == predictions.predicted]).cumcount()
+    order = np.lexsort((predictions.label, turn, right))[:count]
     fig, axes = new_figure(2, -(-len(order) // 2), size=(11, 4.6), squeeze=False)
     for ax in axes.ravel(): ax.axis('off')
     for ax, i in zip(axes.ravel(), order):

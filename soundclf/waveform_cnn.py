@@ -9,9 +9,9 @@ __all__ = ['RATE', 'VOTES', 'read_waves', 'fit_level', 'loud_starts', 'cut', 'Se
            'load_waveform', 'vote', 'fit_focus', 'cross_segments', 'embed_seconds', 'probe_seconds',
            'frequency_response', 'centre_frequency', 'saliency', 'dream']
 
-# %% ../nbs/08_waveform_cnn.ipynb #93741a8b
+# %% ../nbs/08_waveform_cnn.ipynb #01f51c26
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np, pandas as pd, torch
@@ -126,7 +126,7 @@ def layer_table(net: ReferenceWaveNet, # a reference network
     table = pd.DataFrame(rows, columns=['layer', 'length', 'weights', 'biases', 'batch norm'])
     return table.assign(all=table[['weights', 'biases', 'batch norm']].sum(axis=1))
 
-# %% ../nbs/08_waveform_cnn.ipynb #afd1451f
+# %% ../nbs/08_waveform_cnn.ipynb #8ffd03d2
 def mel_centres(bands: int, # filters
                 low: float = 60.0, # Hz, lowest
                 high: float = 7600.0, # Hz, highest
@@ -135,6 +135,7 @@ def mel_centres(bands: int, # filters
     import librosa
     return torch.from_numpy(librosa.mel_frequencies(n_mels=bands, fmin=low, fmax=high)).float()
 
+# %% ../nbs/08_waveform_cnn.ipynb #dd0ca007
 class FilterbankNet(nn.Module):
     "A learned Gabor filter bank, log power, six convolutions: waveforms `[B, 1, samples]` to logits `[B, classes]`, within 500 KB."
     def __init__(self, n_classes: int = 2, # number of classes
@@ -166,7 +167,7 @@ class FilterbankNet(nn.Module):
         h = self.body(h).float(); h = F.adaptive_avg_pool2d(h, (self.zones, h.shape[3])).flatten(1, 2)
         return self.head(self.dropout(torch.cat([h.mean(2), h.amax(2)], 1)))
 
-# %% ../nbs/08_waveform_cnn.ipynb #0c7e51a7
+# %% ../nbs/08_waveform_cnn.ipynb #0084f832
 @dataclass(frozen=True)
 class WaveAugment:
     "Which changes a training batch of waveforms goes through, and how strongly; the defaults are none."
@@ -188,7 +189,7 @@ class WaveAugment:
         if self.noise: x = _some_noise(x, self.noise, g)
         return x * torch.exp(self.level * torch.randn(len(x), 1, 1, generator=g)), y
 
-# %% ../nbs/08_waveform_cnn.ipynb #c164f37b
+# %% ../nbs/08_waveform_cnn.ipynb #da9d8f70
 def change_speed(x: Tensor, # [B, 1, n]
                  samples: int, # to return
                  most: float, # largest change, as a share; n should be (1 + most) times `samples`
@@ -210,6 +211,7 @@ def random_filter(x: Tensor, # [B, 1, samples]
     curve = F.interpolate(spread * torch.randn(len(x), 1, points, generator=g), spectrum.shape[-1], mode='linear', align_corners=True)
     return torch.fft.irfft(spectrum * curve.exp(), x.shape[-1])
 
+# %% ../nbs/08_waveform_cnn.ipynb #a6cbf491
 def mix_waves(x: Tensor, # [B, 1, samples]
               y: Tensor, # [B, classes]
               alpha: float, # both parameters of the Beta distribution of the shares
@@ -226,7 +228,7 @@ def _some_noise(x: Tensor, share: float, g: torch.Generator) -> Tensor:
     amount = torch.where(torch.rand(len(x), 1, 1, generator=g) < share, 10 ** (-(10 + 30 * torch.rand(len(x), 1, 1, generator=g)) / 20), 0.0)
     return x + amount * x.square().mean(2, keepdim=True).sqrt() * torch.randn(x.shape, generator=g)
 
-# %% ../nbs/08_waveform_cnn.ipynb #5dfe53f4
+# %% ../nbs/08_waveform_cnn.ipynb #7d4dc5d1
 @dataclass(frozen=True)
 class SegmentRecipe(Recipe):
     "How a waveform network is trained. The defaults are the reference's: Adam, 75 steps for 15 epochs."
@@ -247,9 +249,10 @@ class SegmentRecipe(Recipe):
     stride: int = 2 # of the reference's network
     filters: int = 10 # of the reference's network
 
+# %% ../nbs/08_waveform_cnn.ipynb #11b4bb1d
 def better_recipe() -> SegmentRecipe: # of this notebook
     "The learned filter bank and what it is trained with."
-    return SegmentRecipe('filterbank', 20, optimizer='adamw', lr=3e-3, weight_decay=0.02, one_cycle=True, label_smoothing=0.05, ema=0.99, bfloat16=True,
+    return SegmentRecipe('filterbank', 18, optimizer='adamw', lr=3e-3, weight_decay=0.02, one_cycle=True, label_smoothing=0.05, ema=0.99, bfloat16=True, even=True,
                          augment=WaveAugment(speed=0.2, level=0.7, filter=0.5, noise=0.5, mixup=0.4))
 
 def build_waveform(recipe: SegmentRecipe, # names the network
@@ -258,7 +261,7 @@ def build_waveform(recipe: SegmentRecipe, # names the network
     if known_name(recipe.network, ('reference', 'filterbank'), 'waveform network') == 'filterbank': return FilterbankNet()
     return ReferenceWaveNet(recipe.kernel, recipe.stride, recipe.filters)
 
-# %% ../nbs/08_waveform_cnn.ipynb #b8560d0a
+# %% ../nbs/08_waveform_cnn.ipynb #691a1ef2
 def train_segments(table: pd.DataFrame, # a clips table of two classes
                    waves: Sequence[np.ndarray], # what `read_waves` gives
                    split: Split, # training files; test files, else validation files, are predicted
@@ -288,7 +291,7 @@ def _run_key(table, split, recipe, seed) -> str:
     sounds = [sha256_file(p) for p in table.path]
     return sha256_of('1', repr(build_waveform(recipe)), asdict(recipe), sounds, table.label.tolist(), table.group.tolist(), table.fold.tolist(), [list(map(int, getattr(split, n))) for n in ('train', 'valid', 'test')], seed)[:12]
 
-# %% ../nbs/08_waveform_cnn.ipynb #e213c5e2
+# %% ../nbs/08_waveform_cnn.ipynb #300a534f
 def segment_batches(sampler: SegmentSampler, # draws segments
                     recipe: SegmentRecipe, # steps, batch size, augmentation
                     g: torch.Generator, # draws everything
@@ -313,7 +316,7 @@ def cut_seconds(table: pd.DataFrame, # a clips table
     r, start, peak = zip(*found)
     return table.iloc[list(r)].assign(start=start, peak=peak).reset_index(drop=True), np.stack(parts)[:, None]
 
-# %% ../nbs/08_waveform_cnn.ipynb #cbe0a440
+# %% ../nbs/08_waveform_cnn.ipynb #badd6108
 @torch.inference_mode()
 def predict_seconds(net: nn.Module, # normalised waveforms to logits
                     seconds: tuple[pd.DataFrame, np.ndarray], # from `cut_seconds`
@@ -336,7 +339,7 @@ def load_waveform(folder: str | Path, # an artefact made by `train_segments`
     load_weights(parts, folder, classes)
     return nn.Sequential(parts['normalize'], parts['network']).eval(), Features(**config['features'])
 
-# %% ../nbs/08_waveform_cnn.ipynb #f8f6bc3d
+# %% ../nbs/08_waveform_cnn.ipynb #3238b25c
 VOTES = ('mean', 'log-odds', 'max', 'attention')
 
 def vote(seconds: pd.DataFrame, # predictions per second
@@ -362,7 +365,7 @@ def fit_focus(seconds: pd.DataFrame, # predictions per second, of files to learn
         return -np.log(p[np.arange(len(p)), targets(files, classes)].clip(1e-6)).mean()
     return min(((a, b) for a in (0, 0.5, 1, 2) for b in (0, 0.5, 1, 2)), key=loss)
 
-# %% ../nbs/08_waveform_cnn.ipynb #ff226ebe
+# %% ../nbs/08_waveform_cnn.ipynb #b519de2f
 def cross_segments(table: pd.DataFrame, # a clips table of two classes
                    waves: Sequence[np.ndarray], # what `read_waves` gives
                    splits: Sequence[Split], # e.g. from `fold_splits`
@@ -385,6 +388,7 @@ def embed_seconds(waves: Sequence[np.ndarray], # samples of each file
         parts = [torch.stack([net(rolled(m, v)) for v in range(VIEWS)], 1) for i in progress(range(0, len(x), 32), 'mn04_as') for m in [mel(x[i:i + 32])]]
     return rows, torch.cat(parts).numpy()
 
+# %% ../nbs/08_waveform_cnn.ipynb #e8f55951
 def probe_seconds(table: pd.DataFrame, # a clips table
                   waves: Sequence[np.ndarray], # what `read_waves` gives
                   split: Split, # training and test files
@@ -402,7 +406,7 @@ def probe_seconds(table: pd.DataFrame, # a clips table
     proba = probe_proba(embeddings[rows], *fit_probe(embeddings, y, train, PENALTY['mn04_as']))
     return predictions_table(seconds, rows, proba, classes).assign(start=wanted.start.to_numpy(), peak=wanted.peak.to_numpy())
 
-# %% ../nbs/08_waveform_cnn.ipynb #abfa2765
+# %% ../nbs/08_waveform_cnn.ipynb #62bb42a7
 def frequency_response(filters: np.ndarray, # [n, taps]
                        rate: int = RATE, # Hz
                        points: int = 1024, # length of the transform
@@ -417,7 +421,7 @@ def centre_frequency(filters: np.ndarray, # [n, taps]
     f, response = frequency_response(filters, rate)
     return (response**2 @ f) / (response**2).sum(1)
 
-# %% ../nbs/08_waveform_cnn.ipynb #367560b1
+# %% ../nbs/08_waveform_cnn.ipynb #e72be591
 def saliency(net: nn.Module, # waveforms to logits, in evaluation mode
              x: Tensor, # normalised waveform [1, 1, samples]
              label: int, # class number whose log-odds are explained

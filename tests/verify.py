@@ -9,7 +9,7 @@ from soundclf.core import read_json
 
 ROOT = Path(__file__).resolve().parent.parent
 SPINE = ('03_scratch_cnn', '04_fastai_transfer', '05_optuna_tuning', '06_eval_confusion')
-STUDIES = ('07_spoken_digits', '08_waveform_cnn', '09_audio_tagging')
+STUDIES = ('07_spoken_digits', '08_waveform_cnn')
 
 
 def run_once(dataset: str, profile: str, seed: str) -> dict[str, dict]:
