@@ -41,7 +41,7 @@ $(READY): constraints.txt settings.ini setup.py pyproject.toml
 	@echo "== installing into $(VENV) (about two minutes and 7 GB, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -q -c constraints.txt setuptools wheel
-	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -q -c constraints.txt --no-build-isolation -e '.[train,onnx,live,app,cluster,tabular,dev]'
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -q -c constraints.txt --no-build-isolation -e '.[train,onnx,live,app,cluster,dev]'
 	@touch $@
 
 # papermill runs a copy of each notebook with its parameters; the copies lie outside nbs/
@@ -61,7 +61,6 @@ $(RUNS)/06_eval_confusion.ipynb: $(RUNS)/05_optuna_tuning.ipynb
 $(RUNS)/07_spoken_digits.ipynb: soundclf/spoken_digits.py soundclf/corpora.py $(RUNS)/06_eval_confusion.ipynb
 $(RUNS)/08_waveform_cnn.ipynb: soundclf/waveform_cnn.py soundclf/corpora.py $(RUNS)/06_eval_confusion.ipynb
 $(RUNS)/09_audio_tagging.ipynb: soundclf/audio_tagging.py soundclf/corpora.py $(RUNS)/06_eval_confusion.ipynb
-$(RUNS)/10_tabular_baselines.ipynb: soundclf/tabular_baselines.py $(RUNS)/06_eval_confusion.ipynb
 $(RUNS)/11_predict.ipynb: soundclf/predict.py $(RUNS)/06_eval_confusion.ipynb
 
 reproduce: $(DONE) ## run every notebook end to end: figures and results.json
