@@ -24,7 +24,7 @@ OUT := $(if $(filter 42,$(SEED)),runs,runs/seed-$(SEED))
 RUNS := $(OUT)/$(PROFILE)/$(subst /,_,$(DATASET))
 SPINE := 01_data 02_transforms 03_scratch_cnn 04_fastai_transfer 05_optuna_tuning 06_eval_confusion 11_predict
 # studies bring data sets of their own, so a folder of yours is spared them
-STUDIES := $(SPINE) $(if $(findstring /,$(DATASET)),,07_spoken_digits 08_waveform_cnn)
+STUDIES := $(SPINE) $(if $(findstring /,$(DATASET)),,07_spoken_digits 08_waveform_cnn 09_audio_tagging 10_tabular_baselines)
 DONE := $(STUDIES:%=$(RUNS)/%.ipynb)
 
 .PHONY: help install reproduce test verify bench app screenshots lab tensorboard readme clean
@@ -41,7 +41,7 @@ $(READY): constraints.txt settings.ini setup.py pyproject.toml
 	@echo "== installing into $(VENV) (about two minutes and 7 GB, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -q -c constraints.txt setuptools wheel
-	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -q -c constraints.txt --no-build-isolation -e '.[train,onnx,live,app,cluster,dev]'
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -q -c constraints.txt --no-build-isolation -e '.[train,onnx,live,app,cluster,tabular,dev]'
 	@touch $@
 
 # papermill runs a copy of each notebook with its parameters; the copies lie outside nbs/
@@ -61,6 +61,7 @@ $(RUNS)/06_eval_confusion.ipynb: $(RUNS)/05_optuna_tuning.ipynb
 $(RUNS)/07_spoken_digits.ipynb: soundclf/spoken_digits.py soundclf/corpora.py $(RUNS)/06_eval_confusion.ipynb
 $(RUNS)/08_waveform_cnn.ipynb: soundclf/waveform_cnn.py soundclf/corpora.py $(RUNS)/06_eval_confusion.ipynb
 $(RUNS)/09_audio_tagging.ipynb: soundclf/audio_tagging.py soundclf/corpora.py $(RUNS)/06_eval_confusion.ipynb
+$(RUNS)/10_tabular_baselines.ipynb: soundclf/tabular_baselines.py soundclf/feature_tables.py soundclf/tabular_models.py soundclf/tabular_search.py $(RUNS)/06_eval_confusion.ipynb
 $(RUNS)/11_predict.ipynb: soundclf/predict.py $(RUNS)/06_eval_confusion.ipynb
 
 reproduce: $(DONE) ## run every notebook end to end: figures and results.json

@@ -20,7 +20,7 @@ from torch import nn, Tensor
 from torch.nn import functional as F
 
 from .audio import Features, decode, fit_length, rechannel, resample
-from .core import SoundclfError, atomic_path, data_dir, load_weights, progress, read_json, seed_everything, sha256_file, sha256_of
+from .core import SoundclfError, atomic_path, data_dir, load_weights, progress, read_json, seed_everything, sha256_file, sha256_of, stop_workers, write_json
 from .data import Split, class_names, targets
 from .eval_confusion import predictions_table, probabilities
 from .scratch_cnn import Recipe, Run, Trainer, build_network, keep_run, load_run, train_epochs
@@ -75,11 +75,15 @@ def open_store(folder: str | Path, # where its files are
                durations: Sequence[float], # seconds of each clip, as its header says
                features: Features, # settings
               ) -> FeatureStore: # new, or as it was left
-    "The store of some clips; an unreadable clip (no duration) gets room for a second."
+    "The store of some clips; an unreadable clip (no duration) gets room for a second. Raises `SoundclfError` if the folder holds others."
     folder, bands = Path(folder), features.n_mfcc if features.kind == 'mfcc' else features.n_mels
-    if (folder/'index.npy').exists(): return FeatureStore(folder)
+    settings = {'features': asdict(features), 'clips': len(durations)}
+    if (folder/'index.npy').exists():
+        if read_json(folder/'settings.json') != settings: raise SoundclfError(f'{folder} holds features of other clips or settings: choose another folder.')
+        return FeatureStore(folder)
     room = 1 + np.ceil(np.nan_to_num(np.asarray(durations, 'float64'), nan=1.0).clip(0.05) * features.sample_rate / features.hop_length).astype('int64')
     folder.mkdir(parents=True, exist_ok=True); np.lib.format.open_memmap(folder/'frames.npy', 'w+', 'float16', (int(room.sum()), bands)).flush()
+    write_json(settings, folder/'settings.json')
     with atomic_path(folder/'index.npy') as tmp: np.save(tmp, np.stack([np.concatenate([[0], np.cumsum(room)[:-1]]), np.zeros(len(room), 'int64')], 1))
     return FeatureStore(folder)
 
@@ -91,7 +95,7 @@ def workers(scheduler: str | None = None, # address of a Dask scheduler; default
     scheduler = scheduler or os.environ.get('SOUNDCLF_SCHEDULER')
     if not scheduler:
         with parallel_config('loky', inner_max_num_threads=1): yield 'loky'
-        return
+        return stop_workers()
     from distributed import Client
     try: client = Client(scheduler, timeout=10, set_as_default=True)
     except (OSError, TimeoutError, ValueError) as e: raise SoundclfError(f'No Dask scheduler answers at {scheduler} ({type(e).__name__}): start one, or unset SOUNDCLF_SCHEDULER.') from None
@@ -135,11 +139,11 @@ def window(x: np.ndarray, # features [bands, frames]
            frames: int, # wanted
            at: float, # 0 for the first window of a long clip, 1 for the last; short clips are placed alike
           ) -> np.ndarray: # [bands, frames]
-    "A stretch of a clip; a short clip is padded with the smallest value of each band."
+    "A stretch of a clip; a short clip is padded with its quietest frame, the one of the smallest sum."
     n = x.shape[1]
     if n >= frames: first = round(at * (n - frames)); return x[:, first:first + frames]
-    before = round(at * (frames - n))
-    return np.concatenate([np.repeat(x.min(1, keepdims=True), k, 1) for k in (before,)] + [x, np.repeat(x.min(1, keepdims=True), frames - n - before, 1)], 1)
+    before, quiet = round(at * (frames - n)), x[:, [x.sum(0).argmin()]]
+    return np.concatenate([np.repeat(quiet, before, 1), x, np.repeat(quiet, frames - n - before, 1)], 1)
 
 def fit_store_normalize(store: FeatureStore, # features
                         rows: np.ndarray, # training rows
@@ -203,25 +207,31 @@ def build_tagger(name: str, # tags (the reference's), tags-relu-last, or a netwo
 # %% ../nbs/09_audio_tagging.ipynb #f444d75e
 def train_tagger(table: pd.DataFrame, # a clips table with column manually_verified
                  store: FeatureStore, # its features
-                 split: Split, # training rows; test rows are predicted
+                 split: Split, # training rows; test rows, else validation rows, are predicted
                  recipe: Recipe, # how to train
                  features: Features, # what is in the store; its duration is that of a window
                  folder: str | Path, # where runs of this study go
                  seed: int = 42, # weights, batches, augmentation
                  trust: float = 0.6, # weight of unchecked clips
+                 spread: tuple[float, float] = (0.05, 0.2), # as in `soft_labels`
                  watch: Callable[[int, float], None] | None = None, # called with (epoch, accuracy) after each epoch
                 ) -> Run: # the run
-    "One training run on a feature store, resumable."
+    "One training run on a feature store, resumable; clips that cannot be heard are left out."
     y, classes, frames = targets(table), class_names(table), features.frames
-    key = sha256_of('1', repr(build_tagger(recipe.network, len(classes))), asdict(recipe), asdict(features), table.path.map(lambda p: Path(p).name).tolist(), table.label.tolist(), table.manually_verified.tolist(), [list(map(int, getattr(split, n))) for n in ('train', 'test')], seed, trust)
-    folder = Path(folder)/key[:12]
+    folder = Path(folder)/_run_key(table, split, recipe, features, seed, trust, spread)
     if (folder/'config.json').exists() and (folder/'predictions.csv').exists(): return load_run(folder)
-    g, normalize, labels = seed_everything(seed), fit_store_normalize(store, split.train), soft_labels(y, table.manually_verified.to_numpy(bool), len(classes), trust)
-    trainer = Trainer(build_tagger(recipe.network, len(classes)), recipe, max(1, len(split.train) // min(recipe.batch_size, len(split.train))), 'cpu', folder/'tensorboard')
-    judge = lambda: predict_tags(trainer.best, store, split.test, normalize, frames)
-    losses, accuracies = train_epochs(trainer, lambda: tag_batches(store, labels, split.train, recipe, frames, normalize, g), g, folder, split.name, lambda: float((judge().argmax(1) == y[split.test]).mean()), watch)
+    train, rows = (np.setdiff1d(r, store.todo()) for r in (split.train, split.test if len(split.test) else split.valid))
+    g, normalize, labels = seed_everything(seed), fit_store_normalize(store, train), soft_labels(y, table.manually_verified.to_numpy(bool), len(classes), trust, spread)
+    trainer = Trainer(build_tagger(recipe.network, len(classes)), recipe, max(1, len(train) // recipe.batch_size), 'cpu', folder/'tensorboard')
+    judge = lambda: predict_tags(trainer.best, store, rows, normalize, frames)
+    losses, accuracies = train_epochs(trainer, lambda: tag_batches(store, labels, train, recipe, frames, normalize, g), g, folder, split.name, lambda: float((judge().argmax(1) == y[rows]).mean()), watch)
     config = {'kind': 'tags', 'classes': classes, 'features': asdict(features), 'network': recipe.network, 'recipe': asdict(recipe), 'input': list(normalize.mean.shape), 'seed': seed, 'split': split.name, 'losses': losses, 'accuracies': accuracies}
-    return keep_run(nn.ModuleDict({'normalize': normalize, 'network': trainer.best}), config, predictions_table(table, split.test, judge(), classes), folder)
+    return keep_run(nn.ModuleDict({'normalize': normalize, 'network': trainer.best}), config, predictions_table(table, rows, judge(), classes), folder)
+
+def _run_key(table, split, recipe, features, seed, trust, spread) -> str:
+    "Names a run by all that its result depends on."
+    about = [[sha256_file(p) for p in table.path], *(table[k].tolist() for k in ('label', 'fold', 'group', 'manually_verified'))]
+    return sha256_of('2', repr(build_tagger(recipe.network, len(class_names(table)))), asdict(recipe), asdict(features), about, [list(map(int, getattr(split, n))) for n in ('train', 'valid', 'test')], seed, trust, spread)[:12]
 
 # %% ../nbs/09_audio_tagging.ipynb #b6fa9c40
 @torch.inference_mode()
@@ -232,7 +242,7 @@ def predict_tags(net: nn.Module, # normalised features to logits
                  frames: int, # of a window
                  most: int = 5, # windows of a long clip, at most
                 ) -> np.ndarray: # probabilities [len(rows), classes]
-    "Mean probabilities of windows spread evenly over each clip, half overlapping where there is room."
+    "Mean probabilities of windows spread evenly over each clip; they overlap by half or more in clips up to three windows long, longer ones get `most` with gaps."
     net.eval(); found = []
     for r in rows:
         x = store.get(r); n = int(np.clip(np.ceil(2 * x.shape[1] / frames) - 1, 1, most))
@@ -255,7 +265,7 @@ def map_at_3(predictions: pd.DataFrame, # a predictions table
             ) -> float: # 0 to 1
     "Mean average precision of the three most probable tags, one right tag per clip."
     p, classes = probabilities(predictions); y = targets(predictions, classes)
-    rank = (p > p[np.arange(len(p)), y][:, None]).sum(1)
+    rank = (np.argsort(-p, 1, kind='stable') == y[:, None]).argmax(1)    # ties go by the order of classes, as in a submission
     return float(np.where(rank < 3, 1 / (rank + 1), 0).mean())
 
 def lwlrap(truth: np.ndarray, # bool [clips, classes], any number of tags per clip
@@ -288,10 +298,11 @@ def cross_tag(table: pd.DataFrame, # a clips table with column manually_verified
               folder: str | Path, # where the runs go
               seed: int = 42, # the same for every split
               trust: float = 0.6, # weight of unchecked clips
+              spread: tuple[float, float] = (0.05, 0.2), # as in `soft_labels`
               scheduler: str | None = None, # as in `workers`
              ) -> tuple[pd.DataFrame, list[Run]]: # (predictions of all splits, the runs)
     "One run per split, each from random weights."
-    job = lambda s: (table, store, s, recipe, features, Path(folder).resolve(), seed, trust)
+    job = lambda s: (table, store, s, recipe, features, Path(folder).resolve(), seed, trust, spread)
     if scheduler or os.environ.get('SOUNDCLF_SCHEDULER'):
         with workers(scheduler): runs = Parallel(-1)(delayed(train_tagger)(*job(s)) for s in splits)
     else: runs = [train_tagger(*job(s)) for s in splits]

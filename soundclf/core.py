@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PALETTE', 'SoundclfError', 'NoSource', 'known_name', 'repo_dir', 'home_dir', 'data_dir', 'mirror_dir', 'run_dir',
-           'figures_dir', 'set_threads', 'seed_everything', 'best_device', 'has_fast_bfloat16', 'atomic_path',
-           'write_json', 'read_json', 'sha256_file', 'sha256_of', 'sha256_weights', 'versions', 'save_artefact',
-           'load_weights', 'progress', 'new_figure', 'save_figure']
+           'figures_dir', 'set_threads', 'seed_everything', 'stop_workers', 'best_device', 'has_fast_bfloat16',
+           'atomic_path', 'write_json', 'read_json', 'sha256_file', 'sha256_of', 'sha256_weights', 'versions',
+           'save_artefact', 'load_weights', 'progress', 'new_figure', 'save_figure']
 
 # %% ../nbs/00_core.ipynb #edd21c19
 import contextlib, difflib, hashlib, json, os, random, sys, tempfile
@@ -96,8 +96,15 @@ def seed_everything(seed: int, # any non-negative integer
     import torch
     random.seed(seed); np.random.seed(seed % 2**32); torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False    # a debugging aid that costs a tenth of a training
     set_threads()
     return torch.Generator().manual_seed(seed)
+
+# %% ../nbs/00_core.ipynb #81ea5ad2
+def stop_workers():
+    "Ends joblib's idle worker processes."
+    from joblib.externals.loky import get_reusable_executor
+    get_reusable_executor().shutdown(wait=True)
 
 # %% ../nbs/00_core.ipynb #a5d04ecb
 def best_device(name: str | None = None, # force one, e.g. "cpu"

@@ -58,10 +58,9 @@ def _audiomnist_names(speakers: int, takes: int) -> list[str]:
 # %% ../nbs/01b_corpora.ipynb #96c983a0
 def _trusted_once(names: Sequence[str], root: Path, url: str, mirror: str) -> list[Path]:
     "Files checked against the checksums that their first complete download wrote."
-    file = root/f'checksums-{sha256_of(sorted(names))[:8]}.json'
-    digests = read_json(file) if file.exists() else {}
-    paths = fetch_files(names, root, url, digests, mirror)
-    if not digests: write_json({n: sha256_file(p) for n, p in zip(names, paths)}, file)
+    file = root/'checksums.json'; digests = read_json(file) if file.exists() else {}
+    paths = fetch_files(names, root, url, {n: digests[n] for n in names if n in digests}, mirror)
+    if new := {n: sha256_file(p) for n, p in zip(names, paths) if n not in digests}: write_json(digests | new, file)
     return paths
 
 # %% ../nbs/01b_corpora.ipynb #af66d075
@@ -87,12 +86,15 @@ def _animals(paths: Sequence[Path], by: str, folds: int, seed: int) -> pd.DataFr
 def known_pairs(table: pd.DataFrame, # a clips table
                ) -> pd.DataFrame: # what `near_duplicates` finds in it
     "The near-duplicates of a table, searched once per content."
-    file = data_dir()/'pairs'/f'{sha256_of([sha256_file(p) for p in table.path], [Path(p).name for p in table.path])[:16]}.csv'
+    file = data_dir()/'pairs'/f'{sha256_of("2", [sha256_file(p) for p in table.path])[:16]}.csv'
     if not file.exists():
-        found = near_duplicates(table)
-        with atomic_path(file) as tmp: found.assign(path_a=found.path_a.map(lambda p: Path(p).name), path_b=found.path_b.map(lambda p: Path(p).name)).to_csv(tmp, index=False)
-    where, found = {Path(p).name: p for p in table.path}, pd.read_csv(file)
-    return found.assign(path_a=found.path_a.map(where), path_b=found.path_b.map(where))
+        found, row = near_duplicates(table), {p: i for i, p in enumerate(table.path)}
+        found = found.assign(row_a=found.path_a.map(row), row_b=found.path_b.map(row)).drop(columns=['path_a', 'path_b', 'group_a', 'group_b'])
+        with atomic_path(file) as tmp: found.to_csv(tmp, index=False)
+    found = pd.read_csv(file)
+    for s in 'ab':
+        for k in ('path', 'group'): found[f'{k}_{s}'] = table[k].to_numpy()[found[f'row_{s}']]
+    return found.drop(columns=['row_a', 'row_b'])
 
 def fetch_zipped(names: Sequence[str], # paths inside the data set, whose last parts are unique in the zip
                  root: Path, # local folder of the data set
@@ -200,7 +202,7 @@ def synthetic_animals(recordings: int = 15, # per animal; every third is cut int
                       rate: int = 16000, # Hz
                      ) -> pd.DataFrame: # clips table
     "Generated cats and dogs, in the place of the real ones."
-    root, paths = data_dir()/'synthetic-animals', []
+    root, paths = data_dir()/'synthetic-animals'/f'{seed}-{rate}', []
     for dog in (False, True):
         for r in range(recordings):
             wave = _call(dog, 5.0, rate, np.random.default_rng([seed, dog, r]))
@@ -229,8 +231,10 @@ STAND_INS = {'esc50-10': 'synthetic', 'fsdd': 'synthetic-digits', 'cats_dogs': '
 
 def study_dataset(dataset: str, # what the run was asked for: "auto", "synthetic", or a name
                   usual: str, # the data set of the study
+                  *others: str, # data sets that it takes as well
                  ) -> tuple[str, pd.DataFrame]: # (name that results are filed under, clips table)
-    "The name and table of a study's data; `auto` and names of other data sets mean the study's own."
+    "The name and table of a study's data; `auto` and names of data sets that it does not take mean the study's own."
     if dataset in STAND_INS.values(): return STAND_INS[usual], load_dataset(STAND_INS[usual])
-    try: return usual, load_dataset(usual)
-    except NoSource: print(banner(usual)); return STAND_INS[usual], load_dataset(STAND_INS[usual])
+    name = dataset if dataset in others else usual
+    try: return name, load_dataset(name)
+    except NoSource: print(banner(name)); return STAND_INS[usual], load_dataset(STAND_INS[usual])

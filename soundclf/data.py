@@ -541,13 +541,14 @@ def silence_shares(table: pd.DataFrame, # a clips table
 
 # %% ../nbs/01_data.ipynb #26fe12af
 def plot_labels(table: pd.DataFrame, # a clips table
+                groups: str = 'recordings', # what a group is
                ): # a matplotlib figure
     "Clips and groups per class, as horizontal bars."
     counts = table.groupby('label').agg(clips=('path', 'size'), groups=('group', 'nunique')).sort_index(ascending=False)
     fig, ax = new_figure(size=(8, 1.2 + 0.38 * len(counts)))
     y = np.arange(len(counts))
-    ax.barh(y + 0.2, counts.clips, 0.38, label='clips'); ax.barh(y - 0.2, counts.groups, 0.38, label='recordings (groups)')
-    ax.set_yticks(y, counts.index); ax.set(xlabel='number', title='Clips and recordings per class')
+    ax.barh(y + 0.2, counts.clips, 0.38, label='clips'); ax.barh(y - 0.2, counts.groups, 0.38, label=f'{groups} (groups)')
+    ax.set_yticks(y, counts.index); ax.set(xlabel='number', title=f'Clips and {groups} per class')
     ax.legend(loc='upper left', bbox_to_anchor=(1, 1))
     return fig
 
@@ -575,7 +576,7 @@ def plot_examples(table: pd.DataFrame, # a clips table
     for (label, row), (left, right) in zip(rows.iterrows(), axes):
         wave, rate = decode(row.path); wave = wave.mean(0)
         left.plot(np.arange(len(wave)) / rate, wave, lw=0.4); left.set(ylim=(-1, 1), ylabel=label); left.yaxis.label.set(rotation=0, ha='right')
-        mel = librosa.power_to_db(librosa.feature.melspectrogram(y=wave, sr=rate, n_mels=64), ref=np.max)
+        n_fft = 2 ** round(np.log2(0.05 * rate)); mel = librosa.power_to_db(librosa.feature.melspectrogram(y=wave, sr=rate, n_fft=n_fft, hop_length=n_fft // 4, n_mels=64), ref=np.max)
         image = right.imshow(mel, origin='lower', aspect='auto', vmin=-80, vmax=0, extent=(0, len(wave) / rate, 0, 64), interpolation='nearest')
         right.set(ylabel='mel band')
     for ax in axes[-1]: ax.set(xlabel='time (s)')

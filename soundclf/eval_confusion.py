@@ -118,16 +118,16 @@ def per_class(predictions: pd.DataFrame, # a predictions table
 # %% ../nbs/06_eval_confusion.ipynb #f984b64b
 def _spread(predictions: pd.DataFrame, key: str, low: float, high: float) -> dict:
     folds = [metrics(p)[key] for _, p in predictions.groupby('fold')]
-    return {'mean': round(metrics(predictions)[key], 4), 'low': round(low, 4), 'high': round(high, 4), 'per_fold': [round(f, 4) for f in folds]}
+    return {'mean': round(metrics(predictions)[key], 6), 'low': round(low, 4), 'high': round(high, 4), 'per_fold': [round(f, 4) for f in folds]}
 
 def _f1_interval(predictions: pd.DataFrame, draws: int = 300, seed: int = 0) -> tuple[float, float]:
-    from sklearn.metrics import f1_score
-    code, names = pd.factorize(predictions.group); rng, found = np.random.default_rng(seed), []
-    where = [np.flatnonzero(code == i) for i in range(len(names))]
-    y, p, labels = predictions.label.to_numpy(), predictions.predicted.to_numpy(), sorted(set(predictions.label))
+    "Counts answers per group once; a draw of groups is then a sum of counts. Answers outside the labels that occur share a last column."
+    code, names = pd.factorize(predictions.group); labels = sorted(set(predictions.label)); k = len(labels); rng, found = np.random.default_rng(seed), []
+    y, p = (pd.Categorical(predictions[c], labels).codes for c in ('label', 'predicted'))
+    counts = np.zeros((len(names), k, k + 1)); np.add.at(counts, (code, y, np.where(p < 0, k, p)), 1)
     for _ in range(draws):
-        rows = np.concatenate([where[i] for i in rng.integers(0, len(names), len(names))])
-        found.append(f1_score(y[rows], p[rows], average='macro', labels=labels, zero_division=0))
+        m = counts[rng.integers(0, len(names), len(names))].sum(0)
+        found.append((2 * np.diagonal(m) / np.maximum(m.sum(1) + m.sum(0)[:k], 1)).mean())
     return tuple(float(q) for q in np.quantile(found, [0.025, 0.975]))
 
 def protocol_record(predictions: pd.DataFrame, # the predictions of all test clips of the protocol

@@ -55,6 +55,7 @@ def stretch(x: Tensor, # [B, C, F, T], natural-log power in mel bands
     theta[:, 0, 0], theta[:, 1, 1], theta[:, 1, 2] = t, f, f - 1
     return F.grid_sample(x, F.affine_grid(theta, x.shape, align_corners=True), padding_mode='border', align_corners=True)
 
+# %% ../nbs/07_spoken_digits.ipynb #d06ec8f7
 def noise_floor(x: Tensor, # [B, C, F, T], natural-log power
                 share: float, # of the clips that get noise
                 g: torch.Generator, # draws clips, levels and noise
@@ -62,10 +63,11 @@ def noise_floor(x: Tensor, # [B, C, F, T], natural-log power
                 most: float = 60.0, # and at most
                ) -> Tensor: # the same shape
     "Some clips with white noise at a random level."
-    draw = lambda *shape: torch.rand(len(x), *shape, generator=g, device=x.device)
-    power = torch.log(-torch.log(draw(1, *x.shape[2:]).clamp_min(1e-6)))
-    level = x.amax((1, 2, 3), keepdim=True) - np.log(10) / 10 * (least + (most - least) * draw(1, 1, 1))
-    return torch.where(draw(1, 1, 1) < share, torch.logaddexp(x, level + power), x)
+    pick = torch.rand(len(x), generator=g, device=x.device) < share
+    some = x[pick]; draw = lambda *shape: torch.rand(len(some), 1, *shape, generator=g, device=x.device)
+    power = torch.log(-torch.log(draw(*x.shape[2:]).clamp_min(1e-6)))
+    level = some.amax((1, 2, 3), keepdim=True) - np.log(10) / 10 * (least + (most - least) * draw(1, 1))
+    return x.masked_scatter(pick[:, None, None, None], torch.logaddexp(some, level + power))
 
 # %% ../nbs/07_spoken_digits.ipynb #a377e8cc
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class Voice(Augment):
         if self.noise: x = noise_floor(x, self.noise, g)
         return super().__call__(x, y, normalize, g)
 
+# %% ../nbs/07_spoken_digits.ipynb #05c2bb69
 def voice_features(rate: int, # of the clips, Hz
                   ) -> Features: # what the better network hears
     "Log-mels of 64 bands up to 4 kHz or half the rate: windows of 32 ms every 10 ms, 60 dB range."
@@ -93,7 +96,7 @@ def voice_features(rate: int, # of the clips, Hz
 def voice_recipe() -> Recipe: # of this notebook
     "The level-free network of the spine, trained to expect other voices."
     augment = Voice(tract=0.15, tempo=0.25, bands=2, noise=0.5, masks=2, mask_bands=10, mask_frames=12)
-    return Recipe('level-free', 28, 64, augment=augment)
+    return Recipe('level-free', 40, 64, augment=augment)
 
 # %% ../nbs/07_spoken_digits.ipynb #5a79741d
 def disturb(wave: np.ndarray, # samples, channels x frames
@@ -108,6 +111,7 @@ def disturb(wave: np.ndarray, # samples, channels x frames
     import soxr
     return np.ascontiguousarray(soxr.resample(wave.T, rate * amount, rate).T, 'float32')
 
+# %% ../nbs/07_spoken_digits.ipynb #cb4bd1b2
 def disturbed_accuracy(net: nn.Module, # features to logits, in evaluation mode
                        features: Features, # what it hears
                        table: pd.DataFrame, # clips table
@@ -118,9 +122,15 @@ def disturbed_accuracy(net: nn.Module, # features to logits, in evaluation mode
     "Which test clips are still recognised."
     front, classes, y = front_end(features), class_names(table), targets(table)[rows]
     clips = (decode(p) for p in table.path.iloc[rows])
-    x = np.stack([fit_clip(disturb(w, rate, kind, amount, i), rate, features) for i, (w, rate) in enumerate(clips)])
+    x = np.stack([_fitted(w, rate, features, kind, amount, i) for i, (w, rate) in enumerate(clips)])
     with torch.inference_mode(): said = torch.cat([net(front(torch.from_numpy(x[i:i + 64]))).argmax(1) for i in range(0, len(x), 64)]).numpy()
     return said == y
+
+def _fitted(wave, rate, features, kind, amount, seed) -> np.ndarray:
+    "A disturbed clip at the network's length."
+    if kind != 'noise': return fit_clip(disturb(wave, rate, kind, amount, seed), rate, features)
+    x, power = fit_clip(wave, rate, features), lambda w: np.square(w).mean() + 1e-12
+    return disturb(x, rate, kind, amount + 10 * np.log10(power(x) / power(wave)), seed)
 
 # %% ../nbs/07_spoken_digits.ipynb #209505b3
 def plot_answers(x: np.ndarray, # features [clips, C, F, T]
@@ -138,6 +148,7 @@ def plot_answers(x: np.ndarray, # features [clips, C, F, T]
         ax.set_title(f'{row.label}, heard {row.predicted} ({row[f"p_{row.predicted}"]:.0%})', color=PALETTE[0] if right else PALETTE[3])
     return fig
 
+# %% ../nbs/07_spoken_digits.ipynb #697019da
 def log_run(folder: str | Path, # TensorBoard folder of a run
             recipe: Recipe, # its settings
             predictions: pd.DataFrame, # of its test clips

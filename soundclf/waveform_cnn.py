@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np, pandas as pd, torch
+from fastcore.basics import patch
 from torch import nn, Tensor
 from torch.nn import functional as F
 
@@ -59,7 +60,7 @@ def cut(wave: np.ndarray, # samples
         start: int, # first sample
         samples: int, # how many
        ) -> np.ndarray: # [samples]
-    "A segment; a file that ends early is repeated."
+    "A segment; where the file ends early, what it has from `start` on is repeated."
     part = wave[start:start + samples]
     return part if len(part) == samples else np.resize(wave[start:] if len(part) else wave, samples)
 
@@ -120,7 +121,9 @@ def layer_table(net: ReferenceWaveNet, # a reference network
                 samples: int = RATE, # of its input
                ) -> pd.DataFrame: # one row per layer: output length, weights, biases, batch norm (learned and running), all
     "What every layer puts out and how many numbers it holds, counted as Keras counts: a batch norm has four per filter, two of them learned."
+    was = net.training; net.eval()    # or the batch norms would take note of the zeros
     with torch.inference_mode(): lengths = [a.shape[-1] for a in net.activations(torch.zeros(1, 1, samples))]
+    net.train(was)
     rows = [(f'convolution {i}', n, c.weight.numel(), c.bias.numel(), 4 * len(c.bias)) for i, (c, n) in enumerate(zip(net.convs, lengths), 1)]
     rows.append(('sigmoid unit', 1, net.unit.weight.numel(), net.unit.bias.numel(), 0))
     table = pd.DataFrame(rows, columns=['layer', 'length', 'weights', 'biases', 'batch norm'])
@@ -150,22 +153,26 @@ class FilterbankNet(nn.Module):
         self.dropout, self.head = nn.Dropout(dropout), nn.Linear(2 * 80 * self.zones, n_classes)
         self.body.to(memory_format=torch.channels_last)
 
-    def bank(self) -> Tensor:
-        "The filters, `[2 * bands, 1, taps]`: cosines, then sines, under Gaussian windows."
-        t = torch.arange(self.taps, device=self.centre.device) - self.taps / 2; width = 100 * self.width.clamp(0.1, self.taps / 300)[:, None]
-        window = torch.exp(-0.5 * (t / width) ** 2) / width.sqrt(); angle = 2 * torch.pi * 1000 / RATE * self.centre[:, None] * t
-        return torch.cat([window * angle.cos(), window * angle.sin()])[:, None]
-
-    def power(self, x: Tensor) -> Tensor:
-        "Log power of every pair of filters, `[B, bands, frames]`."
-        h = F.conv1d(x, self.bank(), stride=self.hop, padding=self.taps // 2).float(); n = len(self.centre)
-        return torch.log(h[:, :n].square() + h[:, n:].square() + 1e-3)
-
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(self.power(x))[:, None]
         if self.training: h = mask(h, torch.default_generator, 2, 12, 12, 0.0)
         h = self.body(h).float(); h = F.adaptive_avg_pool2d(h, (self.zones, h.shape[3])).flatten(1, 2)
         return self.head(self.dropout(torch.cat([h.mean(2), h.amax(2)], 1)))
+
+# %% ../nbs/08_waveform_cnn.ipynb #292bbfb8
+@patch
+def bank(self: FilterbankNet) -> Tensor: # [2 * bands, 1, taps]
+    "The filters, `[2 * bands, 1, taps]`: cosines, then sines, under Gaussian windows."
+    t = torch.arange(self.taps, device=self.centre.device) - self.taps / 2; width = 100 * self.width.clamp(0.1, self.taps / 300)[:, None]
+    window = torch.exp(-0.5 * (t / width) ** 2) / width.sqrt(); angle = 2 * torch.pi * 1000 / RATE * self.centre[:, None] * t
+    return torch.cat([window * angle.cos(), window * angle.sin()])[:, None]
+
+@patch
+def power(self: FilterbankNet, x: Tensor, # waveforms [B, 1, samples]
+         ) -> Tensor: # [B, bands, frames]
+    "Log power of every pair of filters, `[B, bands, frames]`."
+    h = F.conv1d(x, self.bank(), stride=self.hop, padding=self.taps // 2).float(); n = len(self.centre)
+    return torch.log(h[:, :n].square() + h[:, n:].square() + 1e-3)
 
 # %% ../nbs/08_waveform_cnn.ipynb #0084f832
 @dataclass(frozen=True)
@@ -201,6 +208,7 @@ def change_speed(x: Tensor, # [B, 1, n]
     flat = x[:, 0]
     return (flat.gather(1, i) * (1 - part) + flat.gather(1, i + 1) * part)[:, None]
 
+# %% ../nbs/08_waveform_cnn.ipynb #e0b77b42
 def random_filter(x: Tensor, # [B, 1, samples]
                   spread: float, # natural log of amplitude
                   g: torch.Generator, # draws the curves
@@ -286,6 +294,7 @@ def train_segments(table: pd.DataFrame, # a clips table of two classes
               'seed': seed, 'split': split.name, 'losses': losses, 'accuracies': accuracies}
     return keep_run(nn.ModuleDict({'normalize': level, 'network': trainer.best}), config, judge(), folder)
 
+# %% ../nbs/08_waveform_cnn.ipynb #21798d4f
 def _run_key(table, split, recipe, seed) -> str:
     "Names a run by all that its result depends on."
     sounds = [sha256_file(p) for p in table.path]
@@ -306,7 +315,7 @@ def cut_seconds(table: pd.DataFrame, # a clips table
                 rows: np.ndarray, # files to cut
                 min_peak: float, # quieter seconds are left out, but for a file's loudest
                ) -> tuple[pd.DataFrame, np.ndarray]: # (one row per second with its `start` in s, float32 [seconds, 1, RATE])
-    "The consecutive seconds of files; the last one ends where the file ends."
+    "The consecutive seconds of files; a rest of more than half a second gets a second that ends with the file, a shorter rest is left out."
     found, parts = [], []
     for r in rows:
         n = len(normed[r]); starts = [*range(0, max(1, n - RATE // 2), RATE)]; starts[-1] = max(0, min(starts[-1], n - RATE))
@@ -329,6 +338,7 @@ def predict_seconds(net: nn.Module, # normalised waveforms to logits
     found = predictions_table(rows, np.arange(len(rows)), proba, classes)
     return found.assign(start=rows.start.to_numpy(), peak=np.round(rows.peak.to_numpy('float64'), 4))
 
+# %% ../nbs/08_waveform_cnn.ipynb #f79f6b3d
 def load_waveform(folder: str | Path, # an artefact made by `train_segments`
                   classes: Sequence[str] | None = None, # the classes expected, if they matter
                  ) -> tuple[nn.Module, Features]: # (waveforms [B, 1, samples] to logits, what it hears)
@@ -357,6 +367,7 @@ def vote(seconds: pd.DataFrame, # predictions per second
     rows = seconds.drop_duplicates('path').sort_values('path', ignore_index=True)
     return predictions_table(rows, np.arange(len(rows)), np.stack([1 - dog, dog], 1), classes)
 
+# %% ../nbs/08_waveform_cnn.ipynb #cd8b65b8
 def fit_focus(seconds: pd.DataFrame, # predictions per second, of files to learn from
              ) -> tuple[float, float]: # for `vote`
     "The two weights of attention that give the files' labels the highest likelihood, by a coarse search."
@@ -377,6 +388,7 @@ def cross_segments(table: pd.DataFrame, # a clips table of two classes
     runs = [train_segments(table, waves, s, recipe, folder, seed) for s in splits]
     return pd.concat([r.predictions for r in runs], ignore_index=True), runs
 
+# %% ../nbs/08_waveform_cnn.ipynb #a3837c74
 def embed_seconds(waves: Sequence[np.ndarray], # samples of each file
                   table: pd.DataFrame, # its clips table
                  ) -> tuple[pd.DataFrame, np.ndarray]: # (one row per second, float32 [seconds, VIEWS, width])
@@ -436,6 +448,7 @@ def saliency(net: nn.Module, # waveforms to logits, in evaluation mode
     weight = (noisy.grad * x).mean(0)[0].numpy()
     return np.convolve(weight, np.ones(80) / 80, 'same')
 
+# %% ../nbs/08_waveform_cnn.ipynb #69181bf7
 def dream(net: nn.Module, # waveforms to logits, in evaluation mode
           label: int, # class number to please
           steps: int = 200, # of gradient ascent

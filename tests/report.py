@@ -20,7 +20,8 @@ def tell(name: str, profile: str, out: str):
 if __name__ == '__main__':
     dataset, profile, out = sys.argv[1:4]
     name = dataset_name(dataset)
-    studies = [] if '/' in dataset else [STAND_INS[s] if name == 'synthetic' else s for s in STAND_INS if s != 'esc50-10']
+    pairs = STAND_INS | {'urbansound8k': 'synthetic-urban'}
+    studies = [] if '/' in dataset else [fake if name == 'synthetic' else real for real, fake in pairs.items() if real != 'esc50-10']
     for each in (name, *studies): tell(each, profile, out)
     if name == 'synthetic': print('Synthetic data: these figures show that the code runs and say nothing about real sounds.')
     elif profile == 'quick': print('A quick run: one fold and a few epochs. These are not the results of the repository.')

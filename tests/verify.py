@@ -9,18 +9,18 @@ from soundclf.core import read_json
 
 ROOT = Path(__file__).resolve().parent.parent
 SPINE = ('03_scratch_cnn', '04_fastai_transfer', '05_optuna_tuning', '06_eval_confusion')
-STUDIES = ('07_spoken_digits', '08_waveform_cnn')
+STUDIES = ('07_spoken_digits', '08_waveform_cnn', '09_audio_tagging', '10_tabular_baselines')
 
 
 def run_once(dataset: str, profile: str, seed: str) -> dict[str, dict]:
-    "Every results.json, by data set, of a run whose checkpoints, studies and executed notebooks start empty."
+    "Every results.json (and the tabular models' own, of ESC-50), by data set, of a run whose checkpoints, studies and executed notebooks start empty."
     with tempfile.TemporaryDirectory(dir=ROOT/'runs') as out:
         for notebook in SPINE + (() if '/' in dataset else STUDIES):
             subprocess.run([str(Path(sys.executable).parent/'papermill'), f'nbs/{notebook}.ipynb', f'{out}/{notebook}.ipynb', '--cwd', 'nbs', '-k', 'python3',
                             '--no-progress-bar', '-p', 'dataset', dataset, '-p', 'profile', profile, '-p', 'seed', seed, '-p', 'out', os.path.relpath(out, ROOT)],
                            cwd=ROOT, check=True, capture_output=True, text=True, env=os.environ | {'SOUNDCLF_QUIET': '1', 'IN_TEST': '1'})
             print(f'  {notebook}')
-        results = {file.parent.parent.name: read_json(file) for file in sorted(Path(out).glob(f'{profile}/*/figures/results.json'))}
+        results = {f'{file.parent.parent.name}/{file.stem}': read_json(file) for name in ('results', 'tabular') for file in sorted(Path(out).glob(f'{profile}/*/figures/{name}.json'))}
     for each in results.values():
         for model in each['models'].values(): model.pop('speed')
     return results
