@@ -119,7 +119,7 @@ def extract_all(table: pd.DataFrame, # a clips table
                 scheduler: str | None = None, # as in `workers`
                ) -> tuple[FeatureStore, list[str]]: # (the store, one sentence per clip that cannot be heard)
     "The features of all clips, in parallel, at constant memory; goes on where it was stopped."
-    folder = Path(folder) if folder else data_dir()/'features'/f'store-{sha256_of("1", asdict(features), [sha256_file(p) for p in table.path])[:24]}'
+    folder = Path(folder) if folder else data_dir()/'features'/f'store-{sha256_of("2", asdict(features), [sha256_file(p) for p in table.path])[:24]}'
     store, paths, bad = open_store(folder, table.duration, features), table.path.tolist(), []
     todo = store.todo(); parts = [todo[i:i + chunk] for i in range(0, len(todo), chunk)]
     if not parts: return store, bad
