@@ -23,7 +23,7 @@ from .audio import Features, decode, fit_length, rechannel, resample
 from .core import SoundclfError, atomic_path, data_dir, load_weights, progress, read_json, seed_everything, sha256_file, sha256_of, stop_workers, write_json
 from .data import Split, class_names, targets
 from .eval_confusion import predictions_table, probabilities
-from .scratch_cnn import Recipe, Run, Trainer, build_network, keep_run, load_run, train_epochs
+from .scratch_cnn import Recipe, Run, Trainer, build_network, finished_run, keep_run, pooled, train_epochs
 from .transforms import Normalize, front_end
 
 # %% ../nbs/09_audio_tagging.ipynb #c4ff9477
@@ -219,8 +219,8 @@ def train_tagger(table: pd.DataFrame, # a clips table with column manually_verif
     "One training run on a feature store, resumable; clips that cannot be heard are left out."
     y, classes, frames = targets(table), class_names(table), features.frames
     folder = Path(folder)/_run_key(table, split, recipe, features, seed, trust, spread)
-    if (folder/'config.json').exists() and (folder/'predictions.csv').exists(): return load_run(folder)
-    train, rows = (np.setdiff1d(r, store.todo()) for r in (split.train, split.test if len(split.test) else split.valid))
+    if run := finished_run(folder): return run
+    train, rows = (np.setdiff1d(r, store.todo()) for r in (split.train, split.judged))
     g, normalize, labels = seed_everything(seed), fit_store_normalize(store, train), soft_labels(y, table.manually_verified.to_numpy(bool), len(classes), trust, spread)
     trainer = Trainer(build_tagger(recipe.network, len(classes)), recipe, max(1, len(train) // recipe.batch_size), 'cpu', folder/'tensorboard')
     judge = lambda: predict_tags(trainer.best, store, rows, normalize, frames)
@@ -231,7 +231,7 @@ def train_tagger(table: pd.DataFrame, # a clips table with column manually_verif
 def _run_key(table, split, recipe, features, seed, trust, spread) -> str:
     "Names a run by all that its result depends on."
     about = [[sha256_file(p) for p in table.path], *(table[k].tolist() for k in ('label', 'fold', 'group', 'manually_verified'))]
-    return sha256_of('2', repr(build_tagger(recipe.network, len(class_names(table)))), asdict(recipe), asdict(features), about, [list(map(int, getattr(split, n))) for n in ('train', 'valid', 'test')], seed, trust, spread)[:12]
+    return sha256_of('2', repr(build_tagger(recipe.network, len(class_names(table)))), asdict(recipe), asdict(features), about, split.rows, seed, trust, spread)[:12]
 
 # %% ../nbs/09_audio_tagging.ipynb #b6fa9c40
 @torch.inference_mode()
@@ -304,6 +304,5 @@ def cross_tag(table: pd.DataFrame, # a clips table with column manually_verified
     "One run per split, each from random weights."
     job = lambda s: (table, store, s, recipe, features, Path(folder).resolve(), seed, trust, spread)
     if scheduler or os.environ.get('SOUNDCLF_SCHEDULER'):
-        with workers(scheduler): runs = Parallel(-1)(delayed(train_tagger)(*job(s)) for s in splits)
-    else: runs = [train_tagger(*job(s)) for s in splits]
-    return pd.concat([r.predictions for r in runs], ignore_index=True), runs
+        with workers(scheduler): return pooled(Parallel(-1)(delayed(train_tagger)(*job(s)) for s in splits))
+    return pooled([train_tagger(*job(s)) for s in splits])

@@ -215,6 +215,12 @@ class Split:
     valid: np.ndarray # row numbers
     test: np.ndarray # row numbers
 
+    @property
+    def judged(self) -> np.ndarray: return self.test if len(self.test) else self.valid    # the rows that are predicted
+
+    @property
+    def rows(self) -> list[list[int]]: return [list(map(int, r)) for r in (self.train, self.valid, self.test)]    # for run keys
+
 def assert_disjoint(table: pd.DataFrame, # a clips table
                     split: Split, # the split to check
                    ) -> Split: # `split`

@@ -25,10 +25,10 @@ from torch import nn, Tensor
 from torch.nn import functional as F
 
 from .backbones import PENALTY, FrozenNet, TransferNet, cached_embeddings, fit_probe, parameter_groups, probe_features, probe_proba
-from .core import best_device, has_fast_bfloat16, save_artefact, seed_everything, sha256_of
+from .core import best_device, has_fast_bfloat16, seed_everything, sha256_of
 from .data import Split, class_names, clip_length, targets
-from .eval_confusion import predictions_table, save_predictions
-from .scratch_cnn import Run, load_run, predict_proba
+from .eval_confusion import predictions_table
+from .scratch_cnn import Run, finished_run, keep_run, pooled, predict_proba
 from .transforms import Augment, Features, audioset_features, cached_features, features_for, fit_normalize
 
 # %% ../nbs/04_fastai_transfer.ipynb #97ea1ee3
@@ -156,11 +156,11 @@ def fine_tune_split(table: pd.DataFrame, # a clips table
     "One fine-tuning run; the last epoch counts, or with `select` and validation rows the best of those."
     features, classes, y = transfer_features(recipe.backbone, table), class_names(table), targets(table)
     x = cached_features(table.path, features)
-    key = sha256_of('3', asdict(recipe), asdict(features), Path(x.filename).name, classes, y.tolist(), table.group.tolist(), [list(map(int, getattr(split, n))) for n in ('train', 'valid', 'test')], seed, select)
+    key = sha256_of('3', asdict(recipe), asdict(features), Path(x.filename).name, classes, y.tolist(), table.group.tolist(), split.rows, seed, select)
     folder = Path(folder)/key[:12]
-    if (folder/'config.json').exists() and (folder/'predictions.csv').exists(): return load_run(folder)
+    if run := finished_run(folder): return run
     folder.mkdir(parents=True, exist_ok=True); (folder/'log.csv').unlink(missing_ok=True)
-    rows, g = split.test if len(split.test) else split.valid, seed_everything(seed)
+    rows, g = split.judged, seed_everything(seed)
     normalize = nn.Identity() if recipe.backbone == 'mn04_as' else fit_normalize(x, split.train)
     dls = spectrogram_loaders(table, split, x, normalize, recipe.augment, recipe.batch_size, g)
     learn = transfer_learner(dls, recipe, folder, len(classes), _callbacks(split, select) + list(cbs))
@@ -174,13 +174,12 @@ def _callbacks(split: Split, select: bool) -> list[Callback]:
 
 def _finish(table, rows, learn, normalize, features, recipe, folder, split, seed, x) -> Run:
     classes, log = class_names(table), pd.read_csv(folder/'log.csv')
-    save_predictions(predictions_table(table, rows, predict_proba(learn.model, x, rows, normalize), classes), folder/'predictions.csv')
     column = lambda name: pd.to_numeric(log[name], errors='coerce').dropna().tolist()         # both phases write a header
-    save_artefact(nn.ModuleDict({'normalize': normalize, 'network': learn.model}),
-                  {'kind': 'transfer', 'classes': classes, 'features': asdict(features), 'network': recipe.backbone, 'scale': recipe.scale, 'recipe': asdict(recipe), 'seed': seed,
-                   'input': list(normalize.mean.shape) if hasattr(normalize, 'mean') else None, 'split': split.name,
-                   'losses': column('train_loss'), 'accuracies': column('accuracy')}, folder)
-    return load_run(folder)
+    config = {'kind': 'transfer', 'classes': classes, 'features': asdict(features), 'network': recipe.backbone, 'scale': recipe.scale, 'recipe': asdict(recipe), 'seed': seed,
+              'input': list(normalize.mean.shape) if hasattr(normalize, 'mean') else None, 'split': split.name,
+              'losses': column('train_loss'), 'accuracies': column('accuracy')}
+    predictions = predictions_table(table, rows, predict_proba(learn.model, x, rows, normalize), classes)
+    return keep_run(nn.ModuleDict({'normalize': normalize, 'network': learn.model}), config, predictions, folder)
 
 # %% ../nbs/04_fastai_transfer.ipynb #ef4216b6
 def probe_split(table: pd.DataFrame, # a clips table
@@ -192,16 +191,15 @@ def probe_split(table: pd.DataFrame, # a clips table
     "A linear probe on a backbone's frozen features; nothing is selected."
     classes, y, features, C = class_names(table), targets(table), probe_features(backbone, table), C or PENALTY[backbone]
     e = cached_embeddings(table.path, backbone, features)
-    rows = split.test if len(split.test) else split.valid
+    rows = split.judged
     folder = Path(folder)/sha256_of('probe2', Path(e.filename).name, classes, y.tolist(), table.group.tolist(), list(map(int, split.train)), list(map(int, rows)), C)[:12]
-    if (folder/'config.json').exists() and (folder/'predictions.csv').exists(): return load_run(folder)
+    if run := finished_run(folder): return run
     weight, bias = fit_probe(e, y, split.train, C)
     net = FrozenNet(backbone, len(classes)).eval()
     net.probe.load_state_dict({'weight': torch.from_numpy(weight), 'bias': torch.from_numpy(bias)})
-    save_predictions(predictions_table(table, rows, probe_proba(e[rows], weight, bias), classes), folder/'predictions.csv')
-    save_artefact(nn.ModuleDict({'normalize': nn.Identity(), 'network': net}), {'kind': 'frozen', 'classes': classes, 'features': asdict(features),
-                  'network': backbone, 'C': C, 'split': split.name, 'losses': [], 'accuracies': []}, folder)
-    return load_run(folder)
+    config = {'kind': 'frozen', 'classes': classes, 'features': asdict(features), 'network': backbone, 'C': C, 'split': split.name, 'losses': [], 'accuracies': []}
+    predictions = predictions_table(table, rows, probe_proba(e[rows], weight, bias), classes)
+    return keep_run(nn.ModuleDict({'normalize': nn.Identity(), 'network': net}), config, predictions, folder)
 
 def cross_tune(table: pd.DataFrame, # a clips table
                splits: Sequence[Split], # e.g. from `fold_splits`
@@ -210,5 +208,5 @@ def cross_tune(table: pd.DataFrame, # a clips table
                seed: int = 42, # the same for every split
               ) -> tuple[pd.DataFrame, list[Run]]: # (predictions of all splits, the runs)
     "One run per split, each from the pretrained weights."
-    runs = [fine_tune_split(table, s, recipe, folder, seed) if isinstance(recipe, TransferRecipe) else probe_split(table, s, folder, recipe) for s in splits]
-    return pd.concat([r.predictions for r in runs], ignore_index=True), runs
+    one = lambda s: fine_tune_split(table, s, recipe, folder, seed) if isinstance(recipe, TransferRecipe) else probe_split(table, s, folder, recipe)
+    return pooled([one(s) for s in splits])

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['NETWORKS', 'OPTIMIZERS', 'ReferenceCNN', 'conv_block', 'SmallCNN', 'one_zone', 'level_free', 'build_network',
            'Recipe', 'reference_recipe', 'shortened', 'Trainer', 'save_checkpoint', 'load_checkpoint',
-           'training_batches', 'predict_proba', 'Run', 'train_split', 'train_epochs', 'keep_run', 'load_run',
-           'load_scratch', 'cross_validate', 'weight_hashes', 'reference_epoch', 'cached_epoch', 'epoch_speedup']
+           'training_batches', 'predict_proba', 'Run', 'train_split', 'train_epochs', 'keep_run', 'finished_run',
+           'load_scratch', 'cross_validate', 'pooled', 'weight_hashes', 'reference_epoch', 'cached_epoch',
+           'epoch_speedup']
 
 # %% ../nbs/03_scratch_cnn.ipynb #7603f847
 import time
@@ -261,10 +262,10 @@ def train_split(table: pd.DataFrame, # a clips table
                ) -> Run: # the run
     "One training run from random weights, resumable; the last epoch's averaged weights are kept."
     x, y, classes = cached_features(table.path, features), targets(table), class_names(table)
-    key = sha256_of('3', repr(build_network(recipe.network, len(classes), x.shape[1])), asdict(recipe), asdict(features), Path(x.filename).name, classes, y.tolist(), table.group.tolist(), [list(map(int, getattr(split, n))) for n in ('train', 'valid', 'test')], seed)
+    key = sha256_of('3', repr(build_network(recipe.network, len(classes), x.shape[1])), asdict(recipe), asdict(features), Path(x.filename).name, classes, y.tolist(), table.group.tolist(), split.rows, seed)
     folder = Path(folder)/key[:12]
-    rows = split.test if len(split.test) else split.valid
-    if (folder/'config.json').exists() and (folder/'predictions.csv').exists(): return load_run(folder)
+    rows = split.judged
+    if run := finished_run(folder): return run
     g, device = seed_everything(seed), best_device('cpu')
     normalize, trainer = _prepare(x, split, recipe, classes, folder, device)
     losses, accuracies = train_epochs(trainer, lambda: training_batches(x, y, split.train, len(classes), recipe, normalize, g), g, folder, split.name,
@@ -313,13 +314,15 @@ def keep_run(model: nn.Module, # normalisation and network
     save_predictions(predictions, folder/'predictions.csv')
     save_artefact(model, config, folder)
     (folder/'checkpoint.pt').unlink(missing_ok=True)
-    return load_run(folder)
+    return finished_run(folder)
 
-def load_run(folder: str | Path, # a run's folder
-            ) -> Run: # the finished run
-    "A finished run read back."
-    config = read_json(Path(folder)/'config.json')
-    return Run(load_predictions(Path(folder)/'predictions.csv'), Path(folder), config['losses'], config['accuracies'])
+def finished_run(folder: str | Path, # a run's folder
+                ) -> Run | None: # the run, if it was finished
+    "A finished run read back; None where there is none."
+    config, predictions = (Path(folder)/n for n in ('config.json', 'predictions.csv'))
+    if not (config.exists() and predictions.exists()): return None
+    about = read_json(config)
+    return Run(load_predictions(predictions), Path(folder), about['losses'], about['accuracies'])
 
 # %% ../nbs/03_scratch_cnn.ipynb #b02b8314
 def load_scratch(folder: str | Path, # an artefact made by `train_split`
@@ -341,8 +344,12 @@ def cross_validate(table: pd.DataFrame, # a clips table
                    seed: int = 42, # the same for every split
                   ) -> tuple[pd.DataFrame, list[Run]]: # (predictions of all splits, the runs)
     "One run per split, each from random weights."
-    runs = [train_split(table, split, recipe, features, folder, seed) for split in splits]
-    return pd.concat([r.predictions for r in runs], ignore_index=True), runs
+    return pooled([train_split(table, split, recipe, features, folder, seed) for split in splits])
+
+def pooled(runs: Sequence[Run], # finished runs, e.g. one per fold
+          ) -> tuple[pd.DataFrame, list[Run]]: # (their predictions in one table, the runs)
+    "The predictions of several runs together."
+    return pd.concat([r.predictions for r in runs], ignore_index=True), list(runs)
 
 def weight_hashes(runs: Sequence[Run], # finished runs
                  ) -> list[str]: # SHA-256, one per run

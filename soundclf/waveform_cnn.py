@@ -24,7 +24,7 @@ from .backbones import MN04Features, PENALTY, VIEWS, fit_probe, probe_proba, rol
 from .core import SoundclfError, known_name, load_weights, progress, read_json, seed_everything, sha256_file, sha256_of
 from .data import Split, class_names, targets
 from .eval_confusion import metrics, predictions_table, probabilities, relative_path
-from .scratch_cnn import Recipe, Run, Trainer, conv_block, keep_run, load_run, train_epochs
+from .scratch_cnn import Recipe, Run, Trainer, conv_block, finished_run, keep_run, pooled, train_epochs
 from .transforms import Features, Normalize, audioset_features, front_end, load_clip, mask
 
 # %% ../nbs/08_waveform_cnn.ipynb #ffee5530
@@ -282,9 +282,9 @@ def train_segments(table: pd.DataFrame, # a clips table of two classes
     classes, y = class_names(table), targets(table)
     if len(classes) != 2: raise SoundclfError(f'A waveform network of one sigmoid unit tells two classes apart, and the table has {len(classes)}: choose two.')
     folder = Path(folder)/_run_key(table, split, recipe, seed)
-    if (folder/'config.json').exists() and (folder/'predictions.csv').exists(): return load_run(folder)
+    if run := finished_run(folder): return run
     g, level = seed_everything(seed), fit_level(waves, split.train)
-    normed, rows = [((w - level.mean.item()) / level.std.item()).astype('float32') for w in waves], split.test if len(split.test) else split.valid
+    normed, rows = [((w - level.mean.item()) / level.std.item()).astype('float32') for w in waves], split.judged
     seconds = cut_seconds(table, normed, rows, recipe.min_peak)
     trainer = Trainer(build_waveform(recipe), recipe, recipe.steps, 'cpu', folder/'tensorboard')
     sampler = SegmentSampler(normed, y, split.train, RATE, recipe.min_peak, recipe.augment.speed, recipe.even)
@@ -298,7 +298,7 @@ def train_segments(table: pd.DataFrame, # a clips table of two classes
 def _run_key(table, split, recipe, seed) -> str:
     "Names a run by all that its result depends on."
     sounds = [sha256_file(p) for p in table.path]
-    return sha256_of('1', repr(build_waveform(recipe)), asdict(recipe), sounds, table.label.tolist(), table.group.tolist(), table.fold.tolist(), [list(map(int, getattr(split, n))) for n in ('train', 'valid', 'test')], seed)[:12]
+    return sha256_of('1', repr(build_waveform(recipe)), asdict(recipe), sounds, table.label.tolist(), table.group.tolist(), table.fold.tolist(), split.rows, seed)[:12]
 
 # %% ../nbs/08_waveform_cnn.ipynb #300a534f
 def segment_batches(sampler: SegmentSampler, # draws segments
@@ -385,8 +385,7 @@ def cross_segments(table: pd.DataFrame, # a clips table of two classes
                    seed: int = 42, # the same for every split
                   ) -> tuple[pd.DataFrame, list[Run]]: # (predictions per second of all splits, the runs)
     "One run per split, each from random weights."
-    runs = [train_segments(table, waves, s, recipe, folder, seed) for s in splits]
-    return pd.concat([r.predictions for r in runs], ignore_index=True), runs
+    return pooled([train_segments(table, waves, s, recipe, folder, seed) for s in splits])
 
 # %% ../nbs/08_waveform_cnn.ipynb #a3837c74
 def embed_seconds(waves: Sequence[np.ndarray], # samples of each file
