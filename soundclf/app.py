@@ -33,6 +33,7 @@ def predictions_of(results: Path, # a results.json
     for file in (results.parent/'predictions'/f'{Path(model).name}.csv', results.parent/'predictions.csv'):
         if file.is_file(): return load_predictions(file)
 
+# %% ../nbs/12_app.ipynb #43f36802
 def _draw(fig):
     import matplotlib.pyplot as plt, streamlit as st
     st.pyplot(fig); plt.close(fig)
@@ -62,6 +63,7 @@ def explore_page():
     number = st.number_input('Clip to hear (row)', 0, len(shown) - 1, 0)
     show_clip(shown.path[number]); _draw(plot_labels(shown)); _draw(plot_lengths(shown))
 
+# %% ../nbs/12_app.ipynb #4f3b3896
 def show_clip(path: str | Path, # an audio file
               saliency: np.ndarray | None = None): # [F, T], drawn over the log-mel
     "A player and a log-mel, for the first ten seconds."
@@ -105,6 +107,7 @@ def evaluate_page():
         try: c = compare(kept[model], kept[other]); st.write(f"{other} is {100 * c['difference']:+.1f} points from {model} (95 % interval over recordings {100 * c['low']:+.1f} to {100 * c['high']:+.1f}, McNemar p = {c['p_value']:.2g}); only {model} is right on {c['only_a']} clips, only {other} on {c['only_b']}.")
         except SoundclfError as e: st.info(str(e))
 
+# %% ../nbs/12_app.ipynb #1cef524b
 def _all_results(results: dict) -> pd.DataFrame:
     rows = [{'model': m, 'protocol': p.replace('_', ' '), 'clips': r['n'], 'accuracy %': round(100 * r['accuracy']['mean'], 1), 'low': round(100 * r['accuracy']['low'], 1),
              'high': round(100 * r['accuracy']['high'], 1), 'macro-F1': r['macro_f1']['mean'], 'ECE': r['ece'], 'KB': round(v['bytes'] / 1000), 'selection': r['selection']}
@@ -157,6 +160,7 @@ def keep_upload(data: bytes, # what came from the browser
     if seconds > MOST_SECONDS: raise SoundclfError(f'{name} is {seconds / 60:.0f} minutes long: upload at most {MOST_SECONDS // 60}, or use `soundclf predict --timeline`.')
     return path
 
+# %% ../nbs/12_app.ipynb #f616bf2a
 def answer_uploads(clf: Classifier, # a model
                    uploads: list[tuple[str, bytes]], # names and contents
                   ) -> tuple[pd.DataFrame, dict[str, tuple]]: # (one row per upload, name -> (samples, rate, segments) of those heard)
@@ -239,6 +243,7 @@ def train_command(folder: str, # class folders or a CSV
     if not name or Path(name).name != name or name.startswith('.'): raise SoundclfError(f'{name!r} cannot name a model: use letters, digits and hyphens.')
     return [sys.executable, '-c', 'from soundclf.commands import main; main()', 'train', folder, '--recipe', recipe, '--out', str(home_dir()/'models'/name), *(['--quick'] if quick else [])]
 
+# %% ../nbs/12_app.ipynb #5d4c61ca
 def train_page():
     "A training on a folder of sounds, with its progress."
     import streamlit as st

@@ -28,6 +28,7 @@ def find_audio(folder: str | Path, # searched at any depth
     if not found: raise SoundclfError(f'{folder} holds no sounds: expected {", ".join(AUDIO_SUFFIXES)} files.')
     return found
 
+# %% ../nbs/00b_audio.ipynb #cac6a170
 def decode(path: str | Path, # an audio file
            start: int = 0, # first frame to read
            stop: int | None = None, # frame to stop before; None reads to the end
@@ -120,6 +121,7 @@ def believable(wave: np.ndarray, # samples
     if wave.size and not np.abs(wave).max() < 1e6: raise SoundclfError(f'{name} contains values that are not numbers or far too large: replace or remove it.')
     return wave
 
+# %% ../nbs/00b_audio.ipynb #0827ed25
 def fit_clip(wave: np.ndarray, # samples, channels x frames
              rate: int, # their sample rate, Hz
              features: Features, # wanted rate, channels, length

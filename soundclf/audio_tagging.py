@@ -71,6 +71,7 @@ def settle(self: FeatureStore):
     self.frames.flush(); self.index.flush(); self.waiting = 0
     if hasattr(mmap, 'MADV_DONTNEED'): self.frames._mmap.madvise(mmap.MADV_DONTNEED)
 
+# %% ../nbs/09_audio_tagging.ipynb #5966190c
 def open_store(folder: str | Path, # where its files are
                durations: Sequence[float], # seconds of each clip, as its header says
                features: Features, # settings
@@ -101,6 +102,7 @@ def workers(scheduler: str | None = None, # address of a Dask scheduler; default
     except (OSError, TimeoutError, ValueError) as e: raise SoundclfError(f'No Dask scheduler answers at {scheduler} ({type(e).__name__}): start one, or unset SOUNDCLF_SCHEDULER.') from None
     with client, parallel_config('dask'): yield 'dask'
 
+# %% ../nbs/09_audio_tagging.ipynb #60d33a46
 def _features_of(paths: Sequence[str], features: Features) -> list:
     "The features of a few files; an error in the place of a bad one."
     torch.set_num_threads(1); front, found = front_end(features), []
@@ -132,6 +134,7 @@ def extract_all(table: pd.DataFrame, # a clips table
     store.settle()
     return store, bad
 
+# %% ../nbs/09_audio_tagging.ipynb #c71f2e53
 def _chunk(part, paths, features): return part, _features_of(paths, features)
 
 # %% ../nbs/09_audio_tagging.ipynb #a711776f
@@ -197,6 +200,7 @@ class TagCNN(nn.Module):
         z = self.head(self.body(x).float())
         return F.relu(z) if self.relu_last else z
 
+# %% ../nbs/09_audio_tagging.ipynb #a4a30c61
 def build_tagger(name: str, # tags (the reference's), tags-relu-last, or a network of the spine
                  n_classes: int, # number of classes
                 ) -> nn.Module: # with random weights
@@ -228,6 +232,7 @@ def train_tagger(table: pd.DataFrame, # a clips table with column manually_verif
     config = {'kind': 'tags', 'classes': classes, 'features': asdict(features), 'network': recipe.network, 'recipe': asdict(recipe), 'input': list(normalize.mean.shape), 'seed': seed, 'split': split.name, 'losses': losses, 'accuracies': accuracies}
     return keep_run(nn.ModuleDict({'normalize': normalize, 'network': trainer.best}), config, predictions_table(table, rows, judge(), classes), folder)
 
+# %% ../nbs/09_audio_tagging.ipynb #7b6f9548
 def _run_key(table, split, recipe, features, seed, trust, spread) -> str:
     "Names a run by all that its result depends on."
     about = [[sha256_file(p) for p in table.path], *(table[k].tolist() for k in ('label', 'fold', 'group', 'manually_verified'))]

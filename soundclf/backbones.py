@@ -48,6 +48,7 @@ class _SqueezeExcite(nn.Module):
         layer = self.conc_se_layers[0]
         return x * layer.fc2(layer.fc1(x.mean((2, 3))).relu()).sigmoid()[:, :, None, None]
 
+# %% ../nbs/03b_backbones.ipynb #fd9cb317
 class MN04(nn.Module):
     "EfficientAT's `mn04`: AudioSet mels `[B, 1, 128, T]` to logits `[B, classes]`."
     def __init__(self, n_classes: int = 527): # number of classes
@@ -83,6 +84,7 @@ def imagenet_network(name: str, # resnet18, resnet34, resnet50 or squeezenet1_1
     net.load_state_dict(load_file(local) if local else _torchvision_weights(name))
     return net
 
+# %% ../nbs/03b_backbones.ipynb #7c4a0413
 def _local_weights(name: str) -> Path | None:
     "A weights file from cache or mirror, its hash checked if it is in the manifest."
     places = [data_dir()/'weights'/name, *([mirror_dir()/'weights'/name] if mirror_dir() else [])]
@@ -107,6 +109,7 @@ def has_weights(name: str, # one of `BACKBONES`
     try: fetch_backbone(name); return True
     except NoSource: return False
 
+# %% ../nbs/03b_backbones.ipynb #0ea57dbc
 def _body(name: str, pretrained: bool) -> tuple[nn.Sequential, int]:
     "(the network without its classifier and with one input channel, channels of its feature map)."
     import torchvision
@@ -243,6 +246,7 @@ class TransferNet(nn.Module):
         h = self.body(x).float()
         return self.head(torch.cat([h.amax((2, 3)), h.mean((2, 3))], 1))
 
+# %% ../nbs/03b_backbones.ipynb #d73ca897
 def parameter_groups(model: TransferNet, # a transfer network
                     ) -> list[list[nn.Parameter]]: # early body, late body, head
     "Three groups for discriminative learning rates (Howard & Ruder, ACL 2018)."

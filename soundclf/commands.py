@@ -46,6 +46,7 @@ def predict(files: Param('audio files, or folders of them', str, nargs='+'), # a
     if out: _save(answers, out)
     return int((answers.error != '').any())
 
+# %% ../nbs/11d_commands.ipynb #42d4245e
 def _line(row: dict, as_json: bool) -> str:
     if not as_json: return f"{row['path']}: {row['error'] or row['predicted'] + ' (' + format(100 * row['probability'], '.0f') + ' %)'}"
     if row['error']: return dumps({'path': row['path'], 'error': row['error']})
@@ -188,6 +189,7 @@ def usage() -> str: # several lines
     "What `soundclf --help` says."
     return '\n'.join(['usage: soundclf COMMAND …', '', *(f'  {k:<9} {f.__doc__}' for k, f in COMMANDS.items()), '', 'soundclf COMMAND --help says what a command takes.'])
 
+# %% ../nbs/11d_commands.ipynb #d98056a0
 def run(words: list[str], # what was typed after `soundclf`
        ) -> int: # exit code: 0, 1 for a mistake in the input, 2 for one in the usage
     "Runs a command."
@@ -201,6 +203,7 @@ def run(words: list[str], # what was typed after `soundclf`
     except KeyboardInterrupt: print(file=sys.stderr); return 130
     except BrokenPipeError: return 0
 
+# %% ../nbs/11d_commands.ipynb #10ccaea8
 def main(): # exits with the code of the command
     "The console script."
     sys.exit(run(sys.argv[1:]))

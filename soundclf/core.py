@@ -50,6 +50,7 @@ def home_dir() -> Path: # an existing or creatable folder
     import pooch
     return Path(pooch.os_cache('soundclf'))
 
+# %% ../nbs/00_core.ipynb #c5970523
 def data_dir() -> Path: # `$SOUNDCLF_DATA`, or `data` in the home folder
     "The folder for everything downloaded or generated."
     return Path(os.environ.get('SOUNDCLF_DATA') or home_dir()/'data').expanduser().resolve()
@@ -71,6 +72,7 @@ def run_dir(name: str, # the study, e.g. "scratch_cnn"
     path.mkdir(parents=True, exist_ok=True)
     return path
 
+# %% ../nbs/00_core.ipynb #3315d4e0
 def figures_dir(dataset: str, # data set name
                 profile: str = 'quick', # "quick" or "full"
                 out: str | Path = 'runs', # root of all runs, where quick looks at real data go
@@ -139,6 +141,7 @@ def atomic_path(path: str | Path, # final path; its folder is made
         os.chmod(tmp, 0o644); os.replace(tmp, path)
     finally: Path(tmp).unlink(missing_ok=True)
 
+# %% ../nbs/00_core.ipynb #fd550bf8
 def write_json(data: dict, # anything JSON can hold
                path: str | Path, # target file
               ) -> Path: # `path`
@@ -195,6 +198,7 @@ def save_artefact(model: 'torch.nn.Module', # a trained model
     write_json(config | {'weights_sha256': sha256_weights(model)}, Path(folder)/'config.json')
     return Path(folder)
 
+# %% ../nbs/00_core.ipynb #f83cfed8
 def load_weights(model: 'torch.nn.Module', # a model of the right shape
                  folder: str | Path, # an artefact
                  classes: Iterable[str] | None = None, # the classes expected
@@ -234,6 +238,7 @@ def new_figure(rows: int = 1, # panels down
              'font.size': 11, 'axes.titlesize': 11, 'legend.frameon': False, 'axes.grid': False}
     with plt.rc_context(style): return plt.subplots(rows, cols, figsize=size, layout='constrained', **kw)
 
+# %% ../nbs/00_core.ipynb #8f5d3f06
 def save_figure(fig, # a matplotlib figure
                 path: str | Path, # PNG file
                ) -> Path: # `path`

@@ -96,6 +96,7 @@ def known_pairs(table: pd.DataFrame, # a clips table
         for k in ('path', 'group'): found[f'{k}_{s}'] = table[k].to_numpy()[found[f'row_{s}']]
     return found.drop(columns=['row_a', 'row_b'])
 
+# %% ../nbs/01b_corpora.ipynb #7b107cdd
 def fetch_zipped(names: Sequence[str], # paths inside the data set, whose last parts are unique in the zip
                  root: Path, # local folder of the data set
                  url: str, # of the zip
@@ -107,6 +108,7 @@ def fetch_zipped(names: Sequence[str], # paths inside the data set, whose last p
     if not all(map(here, names)): _unzip(fetch_file(root/'archive.zip', url), names, root)
     return fetch_files(names, root, url, digests, mirror)
 
+# %% ../nbs/01b_corpora.ipynb #ea4ac084
 def _unzip(archive: Path, names: Sequence[str], root: Path):
     "Puts the members with these names into `root`; nothing else of the archive is looked at."
     try: members = {Path(i.filename).name: i for i in zipfile.ZipFile(archive).infolist() if i.file_size < 1e8}
@@ -120,6 +122,7 @@ def _unzip(archive: Path, names: Sequence[str], root: Path):
 TAGS_URL = 'https://zenodo.org/records/2552860/files/FSDKaggle2018.meta.zip?download=1'
 TAG_LISTS = {'train': 'FSDKaggle2018.meta/train_post_competition.csv', 'test': 'FSDKaggle2018.meta/test_post_competition.csv'}
 
+# %% ../nbs/01b_corpora.ipynb #76e5c2c9
 @register('fsdkaggle2018')
 def fsdkaggle2018(folds: int = 5, # over the training clips' recordings
                   url: str = TAGS_URL, # the zip of the lists
@@ -134,6 +137,7 @@ def fsdkaggle2018(folds: int = 5, # over the training clips' recordings
     for part in TAG_LISTS: n = (meta.part == part).sum(); print(f'FSDKaggle2018: {sum(h for h, p in zip(here, meta.part) if p == part)} of {n} {part} clips are here')
     return _tagged(meta[here].reset_index(drop=True), [n for n, h in zip(names, here) if h], root, digests, folds)
 
+# %% ../nbs/01b_corpora.ipynb #7ec27793
 def _tagged(meta: pd.DataFrame, names: Sequence[str], root: Path, digests: dict[str, str], folds: int) -> pd.DataFrame:
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')    # of sounds that are not in the checksum list
@@ -155,6 +159,7 @@ def _spoken(word: str, pitch: float, tract: float, seconds: float, rate: int, g:
     wave = sum(np.sin(k * phase) * sum(1 / (1 + ((k * f0 - f) / 90) ** 2) for f in path) for k in range(1, int(rate / 2 / pitch / 1.2)))
     return wave * np.sin(np.pi * t / seconds) ** 0.5 + 0.02 * g.standard_normal(len(t))
 
+# %% ../nbs/01b_corpora.ipynb #1f767da2
 def write_digits(root: Path, # the tree's root
                  speakers: int = 6, # voices
                  takes: int = 4, # of each digit
@@ -183,6 +188,7 @@ def synthetic_digits(speakers: int = 6, # voices
     digit, speaker, take = zip(*(p.stem.split('_') for p in paths))
     return clips_table(paths, digit, _numbered(speaker), speaker, take=list(map(int, take)))
 
+# %% ../nbs/01b_corpora.ipynb #bf288ce0
 def _call(dog: bool, seconds: float, rate: int, g: np.random.Generator) -> np.ndarray:
     "Barks (short, noisy, low) or meows (long, harmonic, gliding) with pauses."
     wave, at = 0.003 * g.standard_normal(int(seconds * rate)), int(g.uniform(0, 0.3) * rate)

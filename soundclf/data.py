@@ -37,6 +37,7 @@ def read_headers(paths: Sequence[str | Path], # audio files
     rows = Parallel(n_jobs=n_jobs, prefer='threads')(delayed(one)(p) for p in paths)
     return pd.DataFrame(rows, columns=['duration', 'sample_rate', 'channels'])
 
+# %% ../nbs/01_data.ipynb #df380ed4
 def clips_table(paths: Sequence[str | Path], # audio files
                 labels: Sequence[str], # one label per file
                 fold: Sequence[int] | None = None, # the official fold of each; None if there are none
@@ -98,6 +99,7 @@ def fetch_file(target: str | Path, # where the file shall be
         return target
     return _download(target, url, digest)
 
+# %% ../nbs/01_data.ipynb #7ed4d468
 def _download(target: Path, url: str, digest: str | None) -> Path:
     import pooch, requests
     pooch.get_logger().setLevel('ERROR')
@@ -158,6 +160,7 @@ def esc50(categories: Sequence[str] | None = None, # some of the 50 categories; 
     paths = fetch_files([f'audio/{f}' for f in meta.filename], root, url, digests, 'data/esc50')
     return clips_table(paths, meta.category.to_list(), meta.fold.to_list(), meta.src_file.to_list(), take=meta['take'].to_list())
 
+# %% ../nbs/01_data.ipynb #fa1fee53
 @register('esc50-10')
 def esc50_10() -> pd.DataFrame: # 400 clips, 40 per category
     "The ten ESC-50 categories of the reference system."
@@ -165,9 +168,12 @@ def esc50_10() -> pd.DataFrame: # 400 clips, 40 per category
 
 # %% ../nbs/01_data.ipynb #486a4ca3
 def _envelope(t, start, decay): return np.where(t >= start, np.exp(-(t - start) / decay), 0.0)
+
 def _bursts(t, rate, decay): return np.exp(-((t * rate) % 1.0) / rate / decay)
+
 def _saw(t, f): return 2 * ((t * f) % 1.0) - 1
 
+# %% ../nbs/01_data.ipynb #a2c08f09
 SYNTHETIC = {  # class -> function of (time in s, pitch in Hz, generator)
     'tone':        lambda t, f, g: np.sin(2 * np.pi * f * t),
     'chirp_up':    lambda t, f, g: np.sin(2 * np.pi * f * (t + 1.5 * t**2)),
@@ -180,6 +186,7 @@ SYNTHETIC = {  # class -> function of (time in s, pitch in Hz, generator)
     'bell':        lambda t, f, g: sum(np.sin(2 * np.pi * f * r * t) * _envelope(t, 0.1, 0.9 / r) for r in (1, 2.76, 5.4)),
     'sawtooth':    lambda t, f, g: _saw(t, f / 3) + _saw(t, f / 3 * 1.01)}
 
+# %% ../nbs/01_data.ipynb #0eb45725
 def _synthetic_clip(label: str, fold: int, recording: int, take: int, seed: int, rate: int) -> np.ndarray:
     room = np.random.default_rng([seed, list(SYNTHETIC).index(label), fold, recording])
     pitch, hiss = room.uniform(300, 900), 10 ** room.uniform(-3, -1.3)
@@ -221,6 +228,7 @@ class Split:
     @property
     def rows(self) -> list[list[int]]: return [list(map(int, r)) for r in (self.train, self.valid, self.test)]    # for run keys
 
+# %% ../nbs/01_data.ipynb #7ff3c81a
 def assert_disjoint(table: pd.DataFrame, # a clips table
                     split: Split, # the split to check
                    ) -> Split: # `split`
@@ -231,6 +239,7 @@ def assert_disjoint(table: pd.DataFrame, # a clips table
             raise SoundclfError(f"Group '{min(both)}' is in both {a} and {b} of {split.name}: make the split with grouped_folds.")
     return split
 
+# %% ../nbs/01_data.ipynb #4390bc23
 def fold_splits(table: pd.DataFrame, # a clips table with folds
                ) -> list[Split]: # one split per fold, in order; validation is empty
     "One split per fold: test on it, train on the others; raises `SoundclfError` for fewer than two folds."
@@ -265,6 +274,7 @@ def grouped_folds(table: pd.DataFrame, # a clips table
         except ValueError: raise SoundclfError(f'No class has {k} clips, and {k} folds need one: use fewer folds, or add clips.') from None
     return fold
 
+# %% ../nbs/01_data.ipynb #54fd350a
 def inner_split(table: pd.DataFrame, # a clips table
                 train: np.ndarray, # row numbers that may be used
                 seed: int = 42, # shuffling seed
@@ -282,6 +292,7 @@ def _subset(sizes: Sequence[int], goal: int) -> list[int]:
         for total, chosen in list(reach.items()): reach.setdefault(total + size, chosen + [i])
     return reach[min(reach, key=lambda total: (abs(total - goal), total))]
 
+# %% ../nbs/01_data.ipynb #cbb522db
 def reference_split(table: pd.DataFrame, # a clips table with folds
                     seed: int = 42, # which halves
                     fold: int | None = None, # the fold that is halved; default: the first
@@ -312,6 +323,7 @@ def _examine(path: str, shortest: float, silence: float) -> tuple[list[str], str
     if 0 < n < shortest * rate: found.append('short')
     return found, sha256_file(path), n, rate
 
+# %% ../nbs/01_data.ipynb #223bc162
 def check_clips(table: pd.DataFrame, # a clips table
                 shortest: float = 0.05, # shorter clips are reported, in seconds
                 silence: float = 1e-4, # a peak below this is silence (-80 dB full scale)
@@ -338,6 +350,7 @@ def _duplicates(paths: Sequence[str], digests: Sequence[str]) -> list[tuple[str,
     first: dict[str, str] = {}
     return [(p, 'duplicate', f'same bytes as {first[d]}') for p, d in zip(paths, digests) if d and first.setdefault(d, p) != p]
 
+# %% ../nbs/01_data.ipynb #595a31da
 def drop_bad(table: pd.DataFrame, # a clips table
              report: pd.DataFrame, # what `check_clips` found
              keep: Sequence[str] = ('short', 'rate', 'silent'), # problems that are no reason to leave a clip out
@@ -359,6 +372,7 @@ def _probe_wave(path: str, limit: float = 60.0) -> np.ndarray:
     wave = soxr.resample(wave, rate, _RATE).astype('float32') if len(wave) and rate != _RATE else wave
     return np.append(wave[:1], wave[1:] - 0.97 * wave[:-1]).astype('float32')
 
+# %% ../nbs/01_data.ipynb #f83b44c1
 def _landmarks(wave: np.ndarray, per_second: int = 30, fan: int = 6) -> np.ndarray:
     "Rows (hash, frame) of a wave's peak pairs."
     from scipy.ndimage import maximum_filter
@@ -386,6 +400,7 @@ def _candidates(marks: list[np.ndarray], least: int = 4, common: int = 60) -> li
     n = n.add(n.rename(index=lambda o: o + 1, level='offset'), fill_value=0) # an offset may fall between two bins
     return sorted(set(n[n >= least].index.droplevel('offset')))
 
+# %% ../nbs/01_data.ipynb #703cc86a
 def _aligned_similarity(a: np.ndarray, b: np.ndarray, window: float) -> tuple[float, float, float]:
     "(best correlation over one window, seconds that correlate at 0.9 or more, offset in s) of two waves at their best alignment."
     from scipy.fft import rfft, irfft, rfftfreq, next_fast_len
@@ -520,6 +535,7 @@ def dataset_name(dataset: str, # "auto", a registered name, or a path
 
 def _is_path(dataset: str) -> bool: return dataset not in dataset_names() and (os.sep in dataset or Path(dataset).exists())
 
+# %% ../nbs/01_data.ipynb #845ebfdc
 def load_dataset(dataset: str = 'auto', # "auto", a registered name, or the path of a folder or CSV
                  **kw, # passed on to the data set's function
                 ) -> pd.DataFrame: # clips table
@@ -558,6 +574,7 @@ def plot_labels(table: pd.DataFrame, # a clips table
     ax.legend(loc='upper left', bbox_to_anchor=(1, 1))
     return fig
 
+# %% ../nbs/01_data.ipynb #8fff08c0
 def plot_lengths(table: pd.DataFrame, # a clips table
                 ): # a matplotlib figure
     "Lengths as a histogram and by label, and sample rates as bars."

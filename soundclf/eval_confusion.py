@@ -23,6 +23,7 @@ def relative_path(path: str | Path, # an audio file
     path = Path(path)
     return path.relative_to(data_dir()).as_posix() if path.is_relative_to(data_dir()) else path.as_posix()
 
+# %% ../nbs/06_eval_confusion.ipynb #2c345923
 def predictions_table(table: pd.DataFrame, # a clips table
                       rows: np.ndarray, # the rows predicted
                       proba: np.ndarray, # probabilities, [len(rows), classes]
@@ -36,6 +37,7 @@ def predictions_table(table: pd.DataFrame, # a clips table
     columns = {f'p_{c}': np.round(proba[:, i].astype('float64'), 6) for i, c in enumerate(classes)}
     return pd.DataFrame(known | {'predicted': np.asarray(classes)[proba.argmax(1)]} | columns)
 
+# %% ../nbs/06_eval_confusion.ipynb #50f4465f
 def save_predictions(predictions: pd.DataFrame, # a predictions table
                      path: str | Path, # CSV file
                     ) -> Path: # `path`
@@ -66,6 +68,7 @@ def wilson_interval(hits: int, # right answers
     ci = binomtest(int(hits), int(n)).proportion_ci(level, 'wilson')
     return float(ci.low), float(ci.high)
 
+# %% ../nbs/06_eval_confusion.ipynb #5b29359e
 def grouped_interval(values: np.ndarray, # one number per clip, e.g. 1 for right and 0 for wrong
                      groups: Sequence, # the group of each clip
                      level: float = 0.95, # confidence
@@ -90,6 +93,7 @@ def reliability(predictions: pd.DataFrame, # a predictions table
     frame = pd.DataFrame({'bin': index, 'confidence': confidence, 'accuracy': right, 'clips': 1})
     return frame.groupby('bin').agg({'confidence': 'mean', 'accuracy': 'mean', 'clips': 'sum'})
 
+# %% ../nbs/06_eval_confusion.ipynb #ab88afc5
 def calibration_error(predictions: pd.DataFrame, # a predictions table
                       bins: int = 10, # equal-width bins of confidence
                      ) -> float: # 0 (perfect) to 1
@@ -130,6 +134,7 @@ def _f1_interval(predictions: pd.DataFrame, draws: int = 300, seed: int = 0) -> 
         found.append((2 * np.diagonal(m) / np.maximum(m.sum(1) + m.sum(0)[:k], 1)).mean())
     return tuple(float(q) for q in np.quantile(found, [0.025, 0.975]))
 
+# %% ../nbs/06_eval_confusion.ipynb #e1a926ec
 def protocol_record(predictions: pd.DataFrame, # the predictions of all test clips of the protocol
                     selection: str, # in words: what data the model was chosen on
                     weights: Sequence[str] = (), # SHA-256 of the weights, one per trained model
@@ -164,6 +169,7 @@ def confusion(predictions: pd.DataFrame, # a predictions table
     found = pd.crosstab(predictions.label, predictions.predicted).reindex(index=classes, columns=classes, fill_value=0)
     return found.rename_axis(index='true', columns='predicted')
 
+# %% ../nbs/06_eval_confusion.ipynb #bb5a8bdc
 def plot_confusions(models: dict[str, pd.DataFrame], # model name -> predictions table
                     cols: int = 2, # panels side by side
                     normalize: bool = False, # write shares of the true class instead of counts
@@ -196,6 +202,7 @@ def plot_reliability(models: dict[str, pd.DataFrame], # model name -> prediction
     axes[0, 0].set(ylabel='accuracy')
     return fig
 
+# %% ../nbs/06_eval_confusion.ipynb #b1b016cc
 def plot_accuracies(results: dict, # results.json
                     protocols: Sequence[str], # which protocols, in order
                    ): # a matplotlib figure

@@ -45,6 +45,7 @@ class AugmentBatch(ItemTransform):
         x, y = self.augment(Tensor(xy[0]).as_subclass(Tensor), F.one_hot(xy[1].as_subclass(Tensor), self.n_classes).float(), self.normalize, self.g)
         return TensorSpectrogram(x), TensorBase(y)
 
+# %% ../nbs/04_fastai_transfer.ipynb #28af5a36
 class NormalizeBatch(ItemTransform):
     "Normalises a validation batch."
     split_idx = 1
@@ -83,6 +84,7 @@ class SoftCrossEntropy(nn.Module):
     def activation(self, logits): return logits.float().softmax(-1)
     def decodes(self, logits): return logits.argmax(-1)
 
+# %% ../nbs/04_fastai_transfer.ipynb #d596e8f7
 class HalfPrecision(Callback):
     "bfloat16 and channels last in the forward pass, where the device multiplies bfloat16 natively."
     order = 20
@@ -145,6 +147,7 @@ def transfer_features(backbone: str, # one of `BACKBONES`
     "AudioSet's own front end for `mn04_as`, the default log-mel for ImageNet networks."
     return audioset_features(clip_length(table)) if backbone == 'mn04_as' else features_for(table)
 
+# %% ../nbs/04_fastai_transfer.ipynb #c7262910
 def fine_tune_split(table: pd.DataFrame, # a clips table
                     split: Split, # training, validation (may be empty), test
                     recipe: TransferRecipe, # how to train
@@ -201,6 +204,7 @@ def probe_split(table: pd.DataFrame, # a clips table
     predictions = predictions_table(table, rows, probe_proba(e[rows], weight, bias), classes)
     return keep_run(nn.ModuleDict({'normalize': nn.Identity(), 'network': net}), config, predictions, folder)
 
+# %% ../nbs/04_fastai_transfer.ipynb #72e1f163
 def cross_tune(table: pd.DataFrame, # a clips table
                splits: Sequence[Split], # e.g. from `fold_splits`
                recipe: TransferRecipe | str, # how to fine-tune; or a backbone's name, for a linear probe on it

@@ -41,6 +41,7 @@ def _urban_names() -> list[str]:
     segmented = [f'{f}_{i}_{s}' for f in SEGMENTED for i in range(1, 18) for s in ('Mean', 'Median', 'Std')]
     return segmented + [f'{f}_{i}' for f, n in (('MFCC', 13), ('Chroma_STFT', 12), ('Mel_Spectrogram', 128)) for i in range(n)]
 
+# %% ../nbs/09b_feature_tables.ipynb #f420cda3
 def synthetic_urban(recordings: int = 3, # per class and fold
                     clips: int = 3, # slices per recording
                     seed: int = 0, # every number follows from it

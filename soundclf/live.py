@@ -32,6 +32,7 @@ def list_devices() -> list[str]: # one line each: number, name, channels, sample
     if not devices: raise SoundclfError('There is no input device: plug in a microphone, or give a recording with --file.')
     return [f"{i}: {d['name']} ({d['max_input_channels']} channels, {d['default_samplerate']:.0f} Hz)" for i, d in devices]
 
+# %% ../nbs/11c_live.ipynb #9241f851
 def microphone(device: int | str | None = None, # number or part of the name, as `list_devices` says; default: the system's
                seconds: float = 0.1, # length of a block
               ) -> Iterator[Block]: # without end
@@ -81,6 +82,7 @@ def record(source: Iterator[Block], # blocks
     if not n: raise SoundclfError('The source has ended: there is nothing to record.')
     return np.concatenate(parts)[:round(seconds * rate)], rate
 
+# %% ../nbs/11c_live.ipynb #ba5e81fd
 def listen(source: Iterator[Block], # blocks
            clf: Classifier, # who answers
            every: float = 0.5, # seconds between answers
@@ -122,6 +124,7 @@ def keys(file=None, # where keys come from; default: standard input
         yield lambda wait: (os.read(file.fileno(), 1) or b'q').decode(errors='replace').lower() if select.select([file], [], [], wait)[0] else ''
     finally: termios.tcsetattr(file, termios.TCSADRAIN, before)
 
+# %% ../nbs/11c_live.ipynb #e32eba90
 def _windows_key(wait: float) -> str:
     import msvcrt
     end = time.monotonic() + wait

@@ -32,6 +32,7 @@ class TrialRandomSampler(BaseSampler):
         seed = zlib.crc32(f'{self.seed}/{trial.number}/{name}'.encode())
         return RandomSampler(seed).sample_independent(study, trial, name, distribution)
 
+# %% ../nbs/05_optuna_tuning.ipynb #b617a556
 def open_study(name: str, # the study's name
                folder: str | Path, # where its journal is
                sampler: str | BaseSampler = 'random', # random, tpe, or a sampler of Optuna's
@@ -64,6 +65,7 @@ def run_study(study: optuna.Study, # new or continued
             study.optimize(objective, n_trials=n_trials - done, catch=(SoundclfError,), callbacks=[MaxTrialsCallback(n_trials, states=FINISHED)])
     return study
 
+# %% ../nbs/05_optuna_tuning.ipynb #94d3327a
 def best_trial(study: optuna.Study, # a study
                **fixed, # parameters that the trial must have, e.g. backbone="squeezenet1_1"
               ) -> FrozenTrial: # the first of the best
@@ -132,6 +134,7 @@ def transfer_objective(table: pd.DataFrame, # a clips table
         return run.accuracies[-1]
     return objective
 
+# %% ../nbs/05_optuna_tuning.ipynb #f43aec33
 def _pruning(trial: optuna.Trial):
     "A fastai callback that counts epochs over both phases of `fine_tune` (optuna-integration's starts over in the second)."
     from fastai.callback.core import Callback
@@ -159,6 +162,7 @@ def plot_study(study: optuna.Study, # a study
         ax.figure.set_size_inches(8, 4.5); ax.set_title(f'{title}: {kind}', fontsize=11); _tidy(ax, kind)
     return {kind: ax.figure for kind, ax in axes.items()}
 
+# %% ../nbs/05_optuna_tuning.ipynb #e072be8b
 def _tidy(ax, kind: str):
     "Names axes in the field's words and keeps legends off the data."
     if kind == 'intermediate': ax.set(xlabel='epoch', ylabel='validation accuracy'); ax.get_legend() and ax.get_legend().remove()

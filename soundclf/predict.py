@@ -53,6 +53,7 @@ def waveform_model(folder: str | Path, # a model's folder
     net, features = getattr(importlib.import_module(module), load)(folder)
     return nn.Sequential(front_end(features), net, nn.Softmax(1)).eval(), features
 
+# %% ../nbs/11_predict.ipynb #dd1fc16c
 def _torch_engine(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
     import torch
     net, _ = waveform_model(folder)
@@ -88,6 +89,7 @@ def _open_model(path: Path, engine: str) -> tuple[Callable, dict]:
     if not _has('torch'): raise SoundclfError(f'{path} needs torch: install soundclf with its extra `train`, or export the model where torch is installed.')
     return _torch_engine(path), read_json(path/'config.json')
 
+# %% ../nbs/11_predict.ipynb #a89ec293
 def _open_onnx(file: Path) -> tuple[Callable, dict]:
     session = _onnx_session(file)
     config = session.get_modelmeta().custom_metadata_map.get('config')
@@ -165,6 +167,7 @@ def predict(self: Classifier, sound: str | Path | np.ndarray, # an audio file, o
     "What a file or an array of samples sounds like; raises `SoundclfError` for what cannot be heard."
     return self._answer(np.concatenate(list(self._votes(sound, sample_rate))))
 
+# %% ../nbs/11_predict.ipynb #31cfdc03
 @patch
 def _votes(self: Classifier, sound, rate) -> Iterator[np.ndarray]:
     "The probabilities of a sound's windows, in parts."
@@ -176,6 +179,7 @@ def _votes(self: Classifier, sound, rate) -> Iterator[np.ndarray]:
         if sound.shape[1] <= f.duration * rate * (1 + 1e-9): yield self.proba(fit_clip(sound, rate, f)[None]); return
     for w in self.stream(sound, sample_rate=rate): yield w.proba[None]
 
+# %% ../nbs/11_predict.ipynb #1c98ea8f
 def _samples(sound: np.ndarray, rate: int | None) -> np.ndarray:
     scale = np.iinfo(sound.dtype).max if np.issubdtype(np.asarray(sound).dtype, np.integer) else 1
     wave = np.atleast_2d(np.asarray(sound, 'float32')) / scale
@@ -202,6 +206,7 @@ def stream(self: Classifier, source: str | Path | np.ndarray | Iterable[np.ndarr
         if len(batch) == batch_size: yield from self._heard(batch); batch = []
     if batch: yield from self._heard(batch)
 
+# %% ../nbs/11_predict.ipynb #4e66db89
 @patch
 def _heard(self: Classifier, batch) -> Iterator[Window]:
     for (start, end, _), p in zip(batch, self.proba(np.stack([np.repeat(w, self.features.channels, 0) for *_, w in batch]))): yield Window(start, end, p)
@@ -275,6 +280,7 @@ def timeline(windows: Iterable[Window], # from `Classifier.stream`
     return pd.DataFrame([(a, b, c, float(np.average([v for _, v in parts], weights=[d for d, _ in parts]))) for a, b, c, parts in rows],
                         columns=['start', 'end', 'label', 'probability'])
 
+# %% ../nbs/11_predict.ipynb #1b31cf31
 def save_timeline(segments: 'pd.DataFrame', # from `timeline`
                   path: str | Path, # .csv, or .txt for Audacity (File, Import, Labels)
                  ) -> Path: # `path`
@@ -298,6 +304,7 @@ def export_onnx(model: str | Path, # a name or a model's folder
     if path is None: write_json({'weights_sha256': config['weights_sha256']}, folder/'model.onnx.json')    # from which weights it was made
     return target
 
+# %% ../nbs/11_predict.ipynb #f7c9262e
 def _onnx_graph(folder: Path, keep: dict):
     import torch, warnings
     net, features = waveform_model(folder)
@@ -326,6 +333,7 @@ def model_card(config: dict, # a model's config.json
         f'- Hears: {f.kind}, {f.sample_rate:,} Hz, {f.duration:g} s, {f.n_mels} bands', f'- Licence: {licence}', f'- Limits: {limits}', f"- Weights: SHA-256 {config['weights_sha256']}", '',
         '| protocol | clips | accuracy, 95 % interval | macro-F1 | ECE | selected on |', '|---|---|---|---|---|---|', *rows, ''])
 
+# %% ../nbs/11_predict.ipynb #4bef2c26
 def keep_model(run: str | Path, # a finished run's folder
                folder: str | Path, # where the model shall live
                card: str, # Markdown

@@ -51,6 +51,7 @@ def conv_block(a: int, # channels in
     "A 3 x 3 convolution, batch normalisation and ReLU."
     return nn.Sequential(nn.Conv2d(a, b, 3, stride, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU(inplace=True))
 
+# %% ../nbs/03_scratch_cnn.ipynb #ec7c3403
 class SmallCNN(nn.Module):
     "Six convolutions and a linear layer under 500 KB: features `[B, C, F, T]` to logits `[B, classes]`, any number of frames."
     def __init__(self, n_classes: int, # number of classes
@@ -86,6 +87,7 @@ def level_free(n_classes: int, # number of classes
 
 NETWORKS = {'reference': ReferenceCNN, 'small': SmallCNN, 'one-zone': one_zone, 'level-free': level_free}
 
+# %% ../nbs/03_scratch_cnn.ipynb #717cb147
 def build_network(name: str, # one of NETWORKS
                   n_classes: int, # number of classes
                   channels: int = 1, # input channels
@@ -109,6 +111,7 @@ class Recipe:
     bfloat16: bool = True # mixed precision where the device is fast at it
     augment: Augment = field(default_factory=lambda: Augment(crop=320, bands=6, level=1.5, tilt=0.5, mixup=0.4, masks=2))
 
+# %% ../nbs/03_scratch_cnn.ipynb #ccce5448
 def reference_recipe(table: pd.DataFrame, # a clips table, whose sample rate and length count
                     ) -> tuple[Recipe, Features]: # the recipe and its features
     "The reference's best trial (RMSprop, learning rate 0.00168, batches of 32) on its 64-band log-mels with 80 dB range."
@@ -198,6 +201,7 @@ def save_checkpoint(trainer: Trainer, # a trainer
     with atomic_path(path) as tmp: torch.save(state | rng | {'epoch': trainer.epoch}, tmp)
     return Path(path)
 
+# %% ../nbs/03_scratch_cnn.ipynb #4041cf80
 def load_checkpoint(trainer: Trainer, # a trainer of the same recipe
                     g: torch.Generator, # set to where it was
                     path: str | Path, # file
@@ -227,6 +231,7 @@ def training_batches(x: np.ndarray, # features, one row per clip
         labels = F.one_hot(torch.from_numpy(y[pick]), n_classes).float()
         yield recipe.augment(torch.from_numpy(np.asarray(x[pick])), labels, normalize, g)
 
+# %% ../nbs/03_scratch_cnn.ipynb #9c0721a7
 @torch.inference_mode()
 def predict_proba(model: nn.Module, # inputs to logits
                   x: np.ndarray, # features, one row per clip
@@ -393,6 +398,7 @@ def cached_epoch(x: np.ndarray, # cached features
     trainer.run_epoch(training_batches(x, y, np.arange(len(y)), int(y.max()) + 1, trainer.recipe, normalize, g))
     return time.perf_counter() - start
 
+# %% ../nbs/03_scratch_cnn.ipynb #6ad3e742
 def epoch_speedup(table: pd.DataFrame, # a clips table
                   repeats: int = 3, # the fastest of so many epochs counts, on both sides
                  ) -> dict[str, float]: # reference_s, cached_s, ratio

@@ -108,6 +108,7 @@ def learning_curve(table: pd.DataFrame, # path, label, fold, group
         rows.append((share, np.mean([len(set(group[s.train])) for s in thin]), np.mean([len(s.train) for s in thin]), right.mean(), *grouped_interval(right, p.group)))
     return pd.DataFrame(rows, columns=['share', 'recordings', 'clips', 'accuracy', 'low', 'high'])
 
+# %% ../nbs/10_tabular_baselines.ipynb #bca3b1ef
 def _kept(rank, group, rows, share, by):
     "Whether a row stays; of every recording at least one slice does."
     if by == 'recordings': return rank[rows] < share
@@ -127,6 +128,7 @@ def blend(models: Sequence[pd.DataFrame], # predictions tables; clips that not a
     mixed = np.exp(log - log.max(1, keepdims=True)); mixed /= mixed.sum(1, keepdims=True)
     return parts[0].assign(predicted=np.asarray(classes)[mixed.argmax(1)], **{f'p_{c}': np.round(mixed[:, i], 6) for i, c in enumerate(classes)})
 
+# %% ../nbs/10_tabular_baselines.ipynb #d0fced9c
 def fit_blend(a: pd.DataFrame, # predictions of one model, of clips to learn from
               b: pd.DataFrame, # predictions of another, of the same clips
              ) -> float: # weight of b
@@ -136,6 +138,7 @@ def fit_blend(a: pd.DataFrame, # predictions of one model, of clips to learn fro
         return -np.log(p[np.arange(len(p)), targets(mixed, classes)].clip(1e-6)).mean()
     return min(np.round(np.arange(0, 1.01, 0.1), 1), key=loss)
 
+# %% ../nbs/10_tabular_baselines.ipynb #b0673e54
 def cross_blend(a: pd.DataFrame, # predictions of one model, over all folds
                 b: pd.DataFrame, # predictions of another
                ) -> tuple[pd.DataFrame, list[float]]: # (predictions table, weight of b for each fold)

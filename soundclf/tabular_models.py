@@ -84,6 +84,7 @@ def predict_proba(self: MixupNet, X: np.ndarray # rows
     import torch
     with torch.inference_mode(): return self.net_(torch.from_numpy(np.asarray(X, 'float32'))).softmax(1).numpy()
 
+# %% ../nbs/09c_tabular_models.ipynb #7ec0e665
 @patch
 def predict(self: MixupNet, X: np.ndarray # rows
            ) -> np.ndarray: # labels
@@ -135,6 +136,7 @@ def fit(self: FastaiTable, X: np.ndarray, # rows
     self.mean_, self.std_ = (np.array([kept[c] for c in dls.cont_names], 'float32') for kept in (dls.normalize.means, dls.normalize.stds))
     return self
 
+# %% ../nbs/09c_tabular_models.ipynb #7df70d08
 @patch
 def predict_proba(self: FastaiTable, X: np.ndarray # rows
                  ) -> np.ndarray: # [rows, classes]
@@ -186,6 +188,7 @@ def class_probabilities(model: BaseEstimator, # a fitted classifier
     full = np.zeros((len(p), n_classes)); full[:, np.asarray(model.classes_, int)] = p
     return full
 
+# %% ../nbs/09c_tabular_models.ipynb #bfb9ec22
 class _Counter(CloudPickler):
     "Writes nothing of arrays but counts their numbers and bytes."
     numbers = size = 0
@@ -209,6 +212,7 @@ class Entry:
     features: str = 'all' # all, order-free, compact, greedy (at most three families) or less greedy (at most six)
     note: str = 'defaults' # settings in words
 
+# %% ../nbs/09c_tabular_models.ipynb #76219fad
 def reference_roster() -> dict[str, Entry]: # name -> entry, in the reference's order
     "The rows of the reference's table."
     from sklearn.dummy import DummyClassifier
@@ -265,6 +269,7 @@ def cross_predict(table: pd.DataFrame, # path, label, fold, group
     tables = [predictions_table(table, s.test, p, classes) for s, (p, _, _) in zip(splits, jobs)]
     return pd.concat(tables, ignore_index=True), {'seconds': sum(t for _, t, _ in jobs)} | jobs[0][2]
 
+# %% ../nbs/09c_tabular_models.ipynb #5d60c8bf
 def fit_predict(model: BaseEstimator, # not fitted
                 X: np.ndarray, # features, all rows
                 y: np.ndarray, # class numbers

@@ -24,6 +24,7 @@ from .tabular_models import KernelSVM, Scores
 # where runs may be logged
 TRACKERS = ('wandb', 'tensorboard', 'none')
 
+# %% ../nbs/09d_tabular_search.ipynb #644b11ef
 class Tracker:
     "Logs one run's parameters, values by step and summary."
     def __init__(self, folder: str | Path, # of all runs
@@ -52,6 +53,7 @@ def log(self: Tracker, step: int, # counts up from 0
     if self.kind == 'tensorboard':
         for k, v in values.items(): self.out.add_scalar(k, v, step)
 
+# %% ../nbs/09d_tabular_search.ipynb #f9d2e57c
 @patch
 def close(self: Tracker, **summary: float # final values by name
          ) -> dict: # the run's line in the table
@@ -62,6 +64,7 @@ def close(self: Tracker, **summary: float # final values by name
     with atomic_path(self.folder/'table'/f'{self.name}.csv') as part: pd.DataFrame([row]).to_csv(part, index=False)
     return row
 
+# %% ../nbs/09d_tabular_search.ipynb #b3eaeb62
 def read_runs(folder: str | Path, # of all runs
               sort: str = 'accuracy', # column, best first
              ) -> pd.DataFrame: # one row per run
@@ -84,6 +87,7 @@ def without_outliers(X: np.ndarray, # normal scores, one row per clip
         kept.append(mine[np.argsort(far, kind='stable')[:max(1, round((1 - share) * len(mine)))]])
     return np.sort(np.concatenate(kept))
 
+# %% ../nbs/09d_tabular_search.ipynb #7c5478f7
 def thinned(groups: np.ndarray, # recording of each row of the table
             rows: np.ndarray, # training rows
             most: int, # slices of a recording that stay; 0 for all
@@ -109,6 +113,7 @@ def half_split(table: pd.DataFrame, # a table with four folds or more
     valid = ours & table.fold.isin(held); train = ours & ~valid & ~table.group.isin(table.group[valid])
     return Split(f'half {half + 1}', np.flatnonzero(train), np.flatnonzero(valid), np.array([], int))
 
+# %% ../nbs/09d_tabular_search.ipynb #113d5170
 def svm_objective(table: pd.DataFrame, # path, label, fold, group
                   tables: Mapping[str, np.ndarray], # name of a set of features -> values
                   split: Split, # training and validation rows

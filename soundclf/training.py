@@ -54,6 +54,7 @@ def train_model(table: pd.DataFrame, # a clips table with folds, e.g. from `load
                       'that of the recordings, and of the pretrained weights where there are any', 'It answers with one of its classes, whatever it hears; the table measures models that left out one fold each.')
     return keep_model(final.folder, folder, card)
 
+# %% ../nbs/11b_training.ipynb #a56dc1aa
 def _results(table, name, kind, predictions, tested, seed, profile) -> dict:
     from soundclf.backbones import load_transfer
     load = load_scratch if kind == 'scratch' else load_transfer

@@ -55,6 +55,7 @@ class LogMel(nn.Module):
         if not self.top_db: return logmel
         return torch.maximum(logmel, logmel.amax((-3, -2, -1), keepdim=True) - self.top_db * np.log(10) / 10)
 
+# %% ../nbs/02_transforms.ipynb #36934aa8
 class MFCC(nn.Module):
     "Mel-frequency cepstral coefficients, `[..., samples]` to `[..., n_mfcc, frames]` (orthonormal DCT-II of the log-mel)."
     def __init__(self, features: Features): # settings
@@ -117,6 +118,7 @@ class _Store:
     def close(self):
         self.data.flush(); self.part.replace(self.final); self.flags.unlink()
 
+# %% ../nbs/02_transforms.ipynb #41a153eb
 def extract(path: str | Path, # an audio file
             features: Features, # settings
             front: nn.Module | None = None, # the front end, if already built
@@ -142,6 +144,7 @@ def cached_features(paths: Sequence[str | Path], # audio files
         if not path.exists(): _compute(path, paths, features, n_jobs)
     return np.load(path, mmap_mode='r')
 
+# %% ../nbs/02_transforms.ipynb #99b376a4
 def _compute(path: Path, paths: Sequence[str | Path], features: Features, n_jobs: int):
     front = front_end(features)
     store = _Store(path, len(paths), extract(paths[0], features, front).shape)
@@ -161,6 +164,7 @@ class Normalize(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor: return (x - self.mean) / self.std
 
+# %% ../nbs/02_transforms.ipynb #c21bec3c
 def fit_normalize(x: np.ndarray, # features of many clips, first axis clips, last axis time
                   rows: np.ndarray, # training rows
                   block: int = 256, # clips held in memory at a time
@@ -185,6 +189,7 @@ def roll_crop(x: Tensor, # [B, C, F, T]
     t = (torch.arange(min(frames, x.shape[-1]), device=x.device) + _uniform(x, 0, x.shape[-1], g)) % x.shape[-1]
     return torch.gather(x, 3, t[:, None, None].expand(*x.shape[:3], -1))
 
+# %% ../nbs/02_transforms.ipynb #4c5d304b
 def shift_bands(x: Tensor, # [B, C, F, T]
                 most: int, # largest shift in bands
                 g: torch.Generator, # on the batch's device
@@ -193,6 +198,7 @@ def shift_bands(x: Tensor, # [B, C, F, T]
     f = (torch.arange(x.shape[2], device=x.device) + _uniform(x, -most, most + 1, g)).clamp(0, x.shape[2] - 1)
     return torch.gather(x, 2, f[:, None, :, None].expand(-1, x.shape[1], -1, x.shape[3]))
 
+# %% ../nbs/02_transforms.ipynb #a73aaaa6
 def color(x: Tensor, # [B, C, F, T], natural-log power
           level: float, # standard deviation of the change of level, in log units (1 is 4.34 dB)
           tilt: float, # standard deviation of a smooth random filter, in log units

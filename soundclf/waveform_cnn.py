@@ -111,6 +111,7 @@ class ReferenceWaveNet(nn.Module):
         z = self.unit(self.activations(x)[-1].mean(2))
         return torch.cat([torch.zeros_like(z), z], 1)
 
+# %% ../nbs/08_waveform_cnn.ipynb #90aaf7fb
 def _same(x: Tensor, kernel: int, stride: int) -> Tensor:
     "Padded so that a convolution gives ceil(length / stride) values."
     n = x.shape[-1]; short = max((-(-n // stride) - 1) * stride + kernel - n, 0)
@@ -310,6 +311,7 @@ def segment_batches(sampler: SegmentSampler, # draws segments
         x, c = sampler.batch(recipe.batch_size, g)
         yield recipe.augment(x, F.one_hot(c, 2).float(), RATE, g)
 
+# %% ../nbs/08_waveform_cnn.ipynb #70102eef
 def cut_seconds(table: pd.DataFrame, # a clips table
                 normed: Sequence[np.ndarray], # normalised samples of each file
                 rows: np.ndarray, # files to cut
