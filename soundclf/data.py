@@ -528,10 +528,12 @@ def banner(name: str, # a data set that cannot be had
 def dataset_name(dataset: str, # "auto", a registered name, or a path
                 ) -> str: # the name that results are filed under
     "The name of the data set that `dataset` means here; `auto` is resolved by trying to fetch ESC-50's dogs."
-    if dataset != 'auto': return f'own-{Path(dataset).stem}' if _is_path(dataset) else known_name(dataset, dataset_names(), 'data set')
+    if dataset != 'auto': return f'own-{_own_name(Path(dataset))}' if _is_path(dataset) else known_name(dataset, dataset_names(), 'data set')
     try: esc50(['dog'])
     except NoSource: print(banner('ESC-50')); return 'synthetic'
     return 'esc50-10'
+
+def _own_name(path: Path) -> str: return path.resolve().parent.name if path.name == 'labels.csv' else path.stem if path.is_file() else path.resolve().name
 
 def _is_path(dataset: str) -> bool: return dataset not in dataset_names() and (os.sep in dataset or Path(dataset).exists())
 

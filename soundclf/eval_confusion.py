@@ -207,13 +207,13 @@ def plot_accuracies(results: dict, # results.json
                     protocols: Sequence[str], # which protocols, in order
                    ): # a matplotlib figure
     "Accuracy of every model under every protocol, with 95 % intervals and single folds as dots."
-    names = list(results['models']); fig, ax = new_figure(size=(9, 1 + 0.75 * len(names)))
+    names = list(results['models']); fig, ax = new_figure(size=(9, 1 + 0.75 * len(names))); named = set()
     for j, protocol in enumerate(protocols):
         for i, name in enumerate(names):
             if not (record := results['models'][name]['protocols'].get(protocol)): continue
             a, y = record['accuracy'], len(names) - 1 - i + (len(protocols) - 1) * 0.11 - 0.22 * j
             ax.plot([a['low'], a['high']], [y, y], color=PALETTE[j], lw=2)
-            ax.plot(a['mean'], y, 'o', color=PALETTE[j], ms=7, label=protocol.replace('_', ' ') if i == 0 else None)
+            ax.plot(a['mean'], y, 'o', color=PALETTE[j], ms=7, label=None if protocol in named else protocol.replace('_', ' ')); named.add(protocol)
             if len(a['per_fold']) > 1: ax.plot(a['per_fold'], [y] * len(a['per_fold']), '|', color=PALETTE[j], ms=8)
     ax.set_yticks(range(len(names)), names[::-1]); ax.set(xlabel='accuracy, 95 % interval (ticks: single folds)')
     ax.legend(loc='upper left', bbox_to_anchor=(1, 1))

@@ -11,44 +11,55 @@ from pathlib import Path
 
 import numpy as np, pandas as pd
 
-from .audio import find_audio
+from .audio import find_audio, seconds_of
 from .core import SoundclfError, atomic_path
 from .data import read_labels
 from .predict import Classifier
 
 # %% ../nbs/11e_labels.ipynb #75448eee
 def load_labels(file: str | Path, # a CSV with path,label
-               ) -> dict[str, str]: # path (relative to the file) -> label
-    "The labels given so far; none if the file does not exist."
+               ) -> dict[str, str]: # absolute path -> label
+    "The labels given so far; none if the file does not exist. A row without a label does not count."
     if not Path(file).exists(): return {}
     rows = read_labels(file)
-    return dict(zip(rows.path, rows.label))
+    return {place: label for place, label in zip(_places(file, rows.path), rows.label) if label.strip()}
 
+def _places(file: str | Path, paths) -> list[str]:
+    "Where a CSV's paths lead to."
+    return [os.path.abspath(os.path.join(os.path.dirname(file), p)) for p in paths]
+
+# %% ../nbs/11e_labels.ipynb #d7569ccb
 def save_label(file: str | Path, # a CSV, made if it does not exist
                path: str | Path, # the sound
                label: str, # its name
               ) -> Path: # `file`
-    "The file with one more label, written atomically."
+    "The file with one more label, written atomically, also when two programs write; raises `SoundclfError` where a new row would need a fold."
+    from filelock import FileLock
     if not label.strip(): raise SoundclfError('A label needs at least one letter.')
-    rows = read_labels(file) if Path(file).exists() else pd.DataFrame({'path': [], 'label': []})
-    name = os.path.relpath(path, Path(file).parent)
-    if name in set(rows.path): rows.loc[rows.path == name, 'label'] = label.strip()
-    else: rows = pd.concat([rows, pd.DataFrame({'path': [name], 'label': [label.strip()]})]).fillna('')
-    with atomic_path(file) as tmp: rows.to_csv(tmp, index=False)
+    with FileLock(Path(file).with_name(f'.{Path(file).name}.lock')):
+        rows = read_labels(file) if Path(file).exists() else pd.DataFrame({'path': [], 'label': []})
+        same = [p == os.path.abspath(path) for p in _places(file, rows.path)]
+        if any(same): rows.loc[same, 'label'] = label.strip()
+        elif 'fold' in rows and (rows.fold != '').any(): raise SoundclfError(f'{file} has folds, and a new sound has none: take the column fold out, or add the row by hand.')
+        else: rows = pd.concat([rows, pd.DataFrame({'path': [os.path.relpath(path, Path(file).parent)], 'label': [label.strip()]})]).fillna('')
+        with atomic_path(file) as tmp: rows.to_csv(tmp, index=False)
     return Path(file)
 
 # %% ../nbs/11e_labels.ipynb #47b9d1f6
 def label_queue(sounds: str | Path, # a folder
                 model: str | Path | None = 'scratch', # whose suggestions; None for none
                 file: str | Path | None = None, # labels given so far, which are left out; default: labels.csv in the folder
-               ) -> pd.DataFrame: # path, suggestion, probability; least certain first, with the model's classes in `attrs`
-    "The sounds of a folder that have no label yet."
-    folder = Path(sounds); file = Path(file or folder/'labels.csv'); done = load_labels(file)
-    paths = find_audio(folder)
-    left = [p for p in paths if os.path.relpath(p, file.parent) not in done]
-    if model is None: queue = pd.DataFrame({'path': [str(p) for p in left], 'suggestion': '', 'probability': np.nan}); queue.attrs['classes'] = sorted(set(done.values())); return queue
-    clf = Classifier.load(model); answers = clf.predict_many(left)
-    for error in answers.error[answers.error != '']: print(f'left out: {error}')
+               ) -> pd.DataFrame: # path, suggestion, probability; least certain first; in `attrs`: `classes`, and `left_out`, a sentence for every bad file
+    "The sounds of a folder that have no label yet and can be heard."
+    folder = Path(sounds).expanduser(); file = Path(file or folder/'labels.csv'); done = load_labels(file)
+    left = [str(p) for p in find_audio(folder) if os.path.abspath(p) not in done]
+    if model is None: answers, classes = pd.DataFrame({'path': left, 'predicted': '', 'probability': np.nan, 'error': [_trouble(p) for p in left]}), sorted(set(done.values()))
+    else: clf = Classifier.load(model); answers, classes = clf.predict_many(left), clf.classes
     queue = answers[answers.error == ''].rename(columns={'predicted': 'suggestion'}).sort_values(['probability', 'path'], ignore_index=True)[['path', 'suggestion', 'probability']]
-    queue.attrs['classes'] = clf.classes
+    queue.attrs.update(classes=classes, left_out=answers.error[answers.error != ''].tolist())
     return queue
+
+def _trouble(path: str) -> str:
+    "Why a file cannot be heard, if its header already tells."
+    try: seconds_of(path); return ''
+    except SoundclfError as e: return str(e)

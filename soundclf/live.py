@@ -44,7 +44,8 @@ def microphone(device: int | str | None = None, # number or part of the name, as
     try:
         with sd.InputStream(rate, round(rate * seconds), device, 1, 'float32', callback=lambda data, *_: heard.put(data[:, 0].copy())):
             while True:
-                parts = [heard.get()]
+                try: parts = [heard.get(timeout=5)]
+                except queue.Empty: raise SoundclfError('The microphone has given no sound for five seconds: plug it in again, or choose another device.') from None
                 while not heard.empty(): parts.append(heard.get_nowait())    # what has waited comes at once: answers never lag behind
                 yield np.concatenate(parts), rate
     except sd.PortAudioError as e: raise SoundclfError(f'The microphone cannot be opened ({e}): close other programs that use it, or choose another device.') from None
@@ -56,18 +57,18 @@ def play(path: str | Path, # an audio file
     "Whether a recording is being played on the system's output."
     try: sd = _sounddevice()
     except SoundclfError: return False
-    wave, rate = decode(path, 0, 2_000_000)
-    try: sd.stop(); sd.play(wave.T[:round(longest * rate)], rate); return True
-    except (sd.PortAudioError, ValueError): return False
+    try: wave, rate = decode(path, 0, 2_000_000); sd.stop(); sd.play(wave.T[:round(longest * rate)], rate); return True
+    except (SoundclfError, sd.PortAudioError, ValueError): return False
 
 def file_blocks(path: str | Path, # an audio file
                 seconds: float = 0.1, # length of a block
                 pace: float = 0.0, # 1 plays at the file's own pace, 0 as fast as it is taken
                ) -> Iterator[Block]: # until the file ends
     "A recording in the place of a microphone."
-    rate = next((r for _, r in read_blocks(path, 1)), 0)
+    rate, heard, began = next((r for _, r in read_blocks(path, 1)), 0), 0, time.monotonic()
     for block, rate in read_blocks(path, max(1, round(rate * seconds))):
-        if pace: time.sleep(block.shape[1] / rate * pace)
+        heard += block.shape[1]
+        if pace: time.sleep(max(0.0, began + heard / rate * pace - time.monotonic()))    # work between blocks does not slow the recording
         yield block.mean(0), rate
 
 # %% ../nbs/11c_live.ipynb #fe3bc72f
@@ -163,6 +164,6 @@ def listen_loop(source: Iterator[Block], # blocks
         for heard, proba in listen(source, clf, every):
             chart = bars(clf.classes, proba); up = f'\x1b[{drawn}A' if drawn and out.isatty() else ''
             drawn = chart.count('\n') + 2; n += 1
-            out.write(f'{up}{chart}\n  {heard:.1f} s heard, Q quits\n'); out.flush()
+            out.write(f'{up}{chart}\n  {heard:.1f} s heard{", Q quits" if file is not None else ""}\n'); out.flush()
             if key(0) == 'q': break
     return n

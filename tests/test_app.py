@@ -1,12 +1,14 @@
 "The app's pages: each without an exception, answers, errors; and, where Chromium is installed, in a real browser."
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from soundclf.app import PAGES
+from soundclf.app import PAGES, is_training
 from soundclf.data import synthetic
+from soundclf.labels import load_labels
 from soundclf.predict import Classifier, model_names
 from soundclf.training import train_model
 
@@ -33,6 +35,11 @@ def usual() -> str:
 def open_page(name: str) -> AppTest:
     app = AppTest.from_file(str(ROOT/'app.py'), default_timeout=120).run()
     return app.sidebar.radio[0].set_value(name).run()
+
+
+def press(app: AppTest, label: str):
+    next(b for b in app.button if b.label == label).click().run()
+    assert not app.exception
 
 
 def said(app: AppTest, words: str) -> bool: return any(words in c.value for c in app.caption)
@@ -83,14 +90,40 @@ def test_label_saves_at_once(shop):
     for path in table.path[:3]: shutil.copy(path, folder)
     app = open_page('Label'); app.selectbox[0].set_value('tiny').run(); app.text_input[0].set_value(str(folder)).run()
     assert not app.exception
-    next(b for b in app.button if b.label == 'tone').click().run()
-    assert not app.exception and (folder/'labels.csv').read_text().count(',tone') == 1
-    next(b for b in app.button if b.label == 'skip').click().run()
-    assert not app.exception and (folder/'labels.csv').read_text().count('\n') == 2
+    press(app, 'tone')
+    assert (folder/'labels.csv').read_text().count(',tone') == 1
+    press(app, 'skip')
+    assert (folder/'labels.csv').read_text().count('\n') == 2
+
+
+def test_a_late_press_names_the_clip_it_was_drawn_for(shop):
+    home, table = shop
+    folder = home/'shared'; folder.mkdir(exist_ok=True)
+    for path in table.path[:3]: shutil.copy(path, folder)
+    one, two = open_page('Label'), open_page('Label')
+    for app in (one, two): app.selectbox[0].set_value('tiny').run(); app.text_input[0].set_value(str(folder)).run()
+    press(one, 'tone'); press(two, 'chirp')    # both windows showed the same clip
+    assert list(load_labels(folder/'labels.csv').values()) == ['chirp']
+
+
+def test_a_broken_file_does_not_stop_labelling(shop):
+    home, table = shop
+    folder = home/'mixed'; folder.mkdir(exist_ok=True)
+    shutil.copy(table.path[0], folder); (folder/'a.wav').write_bytes(b'RIFF')
+    app = open_page('Label'); app.selectbox[0].set_value('none').run(); app.text_input[0].set_value(str(folder)).run(); app.text_input[1].set_value('cat, dog').run()
+    assert not app.exception and 'a.wav cannot be decoded' in app.warning[0].value
+    press(app, 'skip')
+    assert 'skipped' in app.info[0].value
+    press(app, 'Show them again'); press(app, 'dog')
+    assert 'All named' in app.success[0].value
 
 
 def test_train_says_what_is_wrong(shop):
     app = open_page('Train')
-    app.text_input[0].set_value('/nowhere').run(); app.text_input[1].set_value('../evil').run()
-    app.button[0].click().run()
+    app.text_input[1].set_value('../evil').run()
     assert not app.exception and 'cannot name a model' in app.error[0].value
+    app = open_page('Train'); app.text_input[0].set_value('/nowhere').run()
+    press(app, 'Train')
+    while is_training(shop[0]/'models'/'mine'): time.sleep(0.2)
+    app.run()
+    assert not app.exception and 'does not exist' in app.error[0].value
