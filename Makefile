@@ -86,7 +86,7 @@ readme: $(READY) ## README.md from nbs/index.ipynb
 	@$(BIN)/python tests/readme.py write
 
 app: $(READY) ## the app in a browser, for this machine only
-	@$(BIN)/streamlit run app.py --server.address=127.0.0.1 --server.maxUploadSize=20 --browser.gatherUsageStats=false
+	@$(BIN)/streamlit run app.py
 
 screenshots: $(READY) ## pictures of the app on real data (needs Chromium)
 	@$(BIN)/python tests/screenshots.py
