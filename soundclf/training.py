@@ -44,7 +44,7 @@ def train_model(table: pd.DataFrame, # a clips table with folds, e.g. from `load
                ) -> Path: # `folder`: model, card, results.json, confusion.png, predictions.csv
     "A model of the table's classes with its cross-validated accuracy and ONNX export; finished runs are found again, so a stopped training goes on. Raises `SoundclfError` while another training writes there."
     folder, runs = Path(folder), Path(runs or Path(folder)/'runs'); lock = training_lock(folder)
-    try: lock.acquire(timeout=0)
+    try: lock.acquire(timeout=1)
     except TimeoutError: raise SoundclfError(f'Another training is writing to {folder}: wait for it, or choose another folder.') from None
     with lock: return _train_model(table, name, folder, kind, seed, profile, runs)
 
