@@ -13,7 +13,8 @@ import pytest
 import soundfile as sf
 
 from soundclf.audio import Features
-from soundclf.core import SoundclfError
+from soundclf.core import NoSource, SoundclfError
+from soundclf.data import load_dataset
 from soundclf.predict import Classifier, model_names
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -167,3 +168,13 @@ def test_the_command_is_installed():
     command = Path(sys.executable).parent/'soundclf'
     assert 'predict' in subprocess.run([command, '--help'], capture_output=True, text=True, check=True).stdout
     assert subprocess.run([command, 'sing'], capture_output=True, text=True).returncode == 2
+
+
+def test_the_command_has_the_accuracy_that_the_results_state():
+    try: table = load_dataset('esc50-10')
+    except NoSource as e: pytest.skip(str(e))
+    held = table[table.fold == 1]
+    said = subprocess.run([Path(sys.executable).parent/'soundclf', 'predict', '--json', '--model', 'scratch', *held.path], capture_output=True, text=True, check=True).stdout
+    answers = {a['path']: a['label'] for a in map(json.loads, said.splitlines())}
+    stated = json.loads((ROOT/'figures'/'esc50-10'/'results.json').read_text())['models']['scratch-better']['protocols']['five_folds']['accuracy']['per_fold'][0]
+    assert np.mean([answers[p] == label for p, label in zip(held.path, held.label)]) == pytest.approx(stated, abs=1e-4)
