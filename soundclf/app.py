@@ -9,7 +9,7 @@ __all__ = ['MOST_MEGABYTES', 'MOST_SECONDS', 'MOST_UPLOADS', 'PAGES', 'result_fi
            'start_training', 'is_training', 'train_page', 'main']
 
 # %% ../nbs/12_app.ipynb #3101a610
-import hashlib, os, re, subprocess, sys, tempfile
+import hashlib, os, re, shlex, subprocess, sys, tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +46,16 @@ def _classifier(model: str) -> Classifier:
     import streamlit as st
     return st.cache_resource(lambda name, stamp: Classifier.load(name), show_spinner='loading the model', max_entries=3)(model, _stamp(model))
 
-def _stamp(model: str) -> int: return max(p.stat().st_mtime_ns for p in model_path(model).iterdir())
+def _stamp(model: str) -> str:
+    "What changes when a model is trained or exported anew."
+    folder = model_path(model); mark = folder/'model.onnx.json'
+    return read_json(folder/'config.json')['weights_sha256'][:16] + (f' {mark.stat().st_mtime_ns}' if mark.is_file() else '')
+
+def _fresh(kind: str, about: str, make):
+    "What this tab holds of a kind: made anew when it is about something else."
+    import streamlit as st
+    if st.session_state.get(kind, (None,))[0] != about: st.session_state[kind] = (about, make())
+    return st.session_state[kind][1]
 
 def clip_path(path: str, # as a predictions table holds it
              ) -> Path: # where it is here
@@ -109,12 +118,13 @@ def evaluate_page():
     if not files: st.info('There are no results yet: run `make reproduce`, or train a model.'); return
     file = files[st.selectbox('Results of', list(files))]; results = read_json(file)
     protocols = list(dict.fromkeys(p for m in results['models'].values() for p in m['protocols']))
-    st.dataframe(_all_results(results), hide_index=True); st.caption('Intervals hold 95 %; over recordings they are wider, since clips of one recording or speaker are right or wrong together.')
+    st.dataframe(_all_results(results), hide_index=True); st.caption('Intervals hold 95 %. Those over recordings are usually wider, since clips of one recording or speaker are right or wrong together; near 100 % they come out too narrow, and the interval over clips counts.')
     drawn = st.multiselect('Protocols drawn', protocols, protocols[:3], format_func=lambda p: p.replace('_', ' '), max_selections=5)
     if drawn: _draw(plot_accuracies(results, drawn))
     kept = {m: p for m in results['models'] if (p := predictions_of(file, m)) is not None}
     if not kept: return
-    model = st.selectbox('Model', list(kept)); st.subheader('Confusions'); st.caption(f'{len(kept[model])} clips of the protocol {next(iter(results["models"][model]["protocols"])).replace("_", " ")}'); _confusions(kept[model], f'{file}: {model}')
+    model = st.selectbox('Model', list(kept)); st.subheader('Confusions'); same = [p.replace('_', ' ') for p, r in results['models'][model]['protocols'].items() if r['n'] == len(kept[model])]
+    st.caption(f'{len(kept[model])} clips' + (f' of the protocol {same[0]}' if same else ' that no protocol counts all of')); _confusions(kept[model], f'{file}: {model}')
     st.subheader('Classes'); st.dataframe(per_class(kept[model]).round(3))
     if len(kept) > 1:
         st.subheader('Two models on the same clips'); other = st.selectbox('Compare with', [m for m in kept if m != model])
@@ -243,7 +253,7 @@ def classify_page():
     spoken = st.audio_input('or record one', sample_rate=48000)
     uploads = [(f.name, f.getvalue()) for f in files] + ([('recording.wav', spoken.getvalue())] if spoken else [])
     if not uploads: return
-    known = st.session_state.setdefault(f'heard by {model} {_stamp(model)}', {})
+    known = _fresh('heard', f'{model} {_stamp(model)}', dict)
     with st.spinner('listening'): table, heard = answer_uploads(clf, uploads, known)
     for error in table.error[table.error != '']: st.error(error)
     if not heard: return
@@ -264,7 +274,7 @@ def _show_answer(clf: Classifier, model: str, heard: Heard):
         path = keep_upload(heard.data, heard.name, tmp, 0); rate = decode(path, 0, 1)[1]
         wave = decode(path, round(surest.start * rate), round((surest.start + clf.features.duration) * rate))[0]
     try: _draw(plot_saliency(*saliency(model, wave, rate, a.label), clf.features, a.label))
-    except (SoundclfError, ImportError) as e: st.caption(str(e)); _draw(plot_mel(wave.mean(0), rate))
+    except SoundclfError as e: st.caption(str(e)); _draw(plot_mel(wave.mean(0), rate))
 
 def plot_bars(proba: pd.Series, # probability by class
              ): # a matplotlib figure
@@ -283,28 +293,34 @@ def label_page():
     extra = [c.strip() for c in st.text_input('More labels, separated by commas').split(',') if c.strip()]
     if not folder: return
     folder = Path(folder).expanduser(); target = folder/'labels.csv'; key = f'queue of {len(find_audio(folder))} in {folder} by {model} {0 if model == "none" else _stamp(model)}'
-    if key not in st.session_state:
-        with st.spinner('listening to all of them'): st.session_state[key] = label_queue(folder, None if model == 'none' else model)
-    queue, done, skipped = st.session_state[key], load_labels(target), st.session_state.setdefault('skipped', set())
+    with st.spinner('listening to all of them'): queue = _fresh('queue', key, lambda: label_queue(folder, None if model == 'none' else model))
+    done, skipped = load_labels(target), st.session_state.setdefault('skipped', set())
     for sentence in queue.attrs['left_out']: st.warning(sentence)
     open_ = queue[[os.path.abspath(p) not in done for p in queue.path]]; left = open_[~open_.path.isin(skipped)]
     st.progress(len(done) / max(1, len(done) + len(open_)), f'{len(done)} labelled in {target.name}, {len(open_)} to go')
-    if open_.empty: st.success(f'All named. Train on them: soundclf train {target}'); return
+    if open_.empty and not done: st.info('There is nothing here that can be heard.'); return
+    if open_.empty: st.success(f'All named. Train on them: soundclf train {shlex.quote(str(target))}'); return
     if left.empty: st.info(f'{len(open_)} were skipped.'); st.button('Show them again', on_click=skipped.clear); return
-    _label_buttons(target, left.iloc[0], list(dict.fromkeys([*queue.attrs['classes'], *sorted(set(done.values())), *extra])), skipped)
+    names = _fresh('names', key, list)    # once shown, a class keeps its place and its key
+    names += [c for c in dict.fromkeys([*queue.attrs['classes'], *extra, *sorted(set(done.values()))]) if c not in names]
+    _label_buttons(target, left.iloc[0], names, skipped)
 
 # %% ../nbs/12_app.ipynb #549780fa
 def _label_buttons(target: Path, row, names: list[str], skipped: set[str]):
     "A clip with its buttons; a button's work is bound to the clip that it was drawn for."
     import streamlit as st
+    def save(name):
+        try: save_label(target, row.path, name)
+        except (SoundclfError, OSError) as e: st.session_state['not saved'] = str(e)    # a callback has no place on the page
     from soundclf.labels import save_label
+    if sentence := st.session_state.pop('not saved', ''): st.error(sentence)
     try: show_clip(row.path)
     except SoundclfError as e: st.error(str(e))
     st.text(Path(row.path).name); accept, skip = st.columns(2)
-    if row.suggestion: accept.button(f'{row.suggestion} ({100 * row.probability:.0f} %)', f'accept {row.path}', 'the suggestion', save_label, (target, row.path, row.suggestion), type='primary', shortcut='Enter')
+    if row.suggestion: accept.button(f'{row.suggestion} ({100 * row.probability:.0f} %)', f'accept {row.path}', 'the suggestion', save, (row.suggestion,), type='primary', shortcut='Enter')
     skip.button('skip', f'skip {row.path}', on_click=skipped.add, args=(row.path,), shortcut='s')
     columns = st.columns(4)
-    for i, name in enumerate(names): columns[i % 4].button(name, f'label {row.path} {name}', on_click=save_label, args=(target, row.path, name), shortcut=str(i + 1) if i < 9 else None)
+    for i, name in enumerate(names): columns[i % 4].button(name, f'label {row.path} {name}', on_click=save, args=(name,), shortcut=str(i + 1) if i < 9 else None)
     if not names: st.info('There are no labels to choose from: write some above, or take suggestions from a model.')
 
 # %% ../nbs/12_app.ipynb #35dc2c7a
@@ -315,14 +331,15 @@ def train_command(folder: str, # class folders or a CSV
                  ) -> list[str]: # for `subprocess`
     "The command that trains a model into the models folder; raises `SoundclfError` for a name that cannot be one."
     target = home_dir()/'models'/new_model_name(name)
-    return [sys.executable, '-c', 'from soundclf.commands import main; main()', 'train', str(Path(folder).expanduser()), '--recipe', recipe, '--out', str(target), *(['--quick'] if quick else [])]
+    return [sys.executable, '-u', '-c', 'from soundclf.commands import main; main()', 'train', str(Path(folder).expanduser()), '--recipe', recipe, '--out', str(target), *(['--quick'] if quick else [])]
 
 def start_training(command: list[str], # from `train_command`
                    folder: Path, # where the model goes
                   ) -> subprocess.Popen: # already at work, whatever becomes of this process
     "A training in the background, its words in train.log."
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder/'train.log', 'w') as log: _children[folder] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    (folder/'train.log').write_bytes(b'')
+    with open(folder/'train.log', 'a') as log: _children[folder] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
     return _children[folder]
 
 _children = {}    # the trainings that this process has started, by folder
@@ -332,10 +349,10 @@ def is_training(folder: Path, # where a model goes
     "Whether a training is at work there."
     from soundclf.training import training_lock
     if folder in _children and _children[folder].poll() is None: return True
-    if not (folder/'train.log').is_file(): return False
+    if not (folder/'.train.lock').is_file(): return False
     try:
-        with training_lock(folder).acquire(timeout=0): return False
-    except TimeoutError: return True
+        with training_lock(folder, 0): return False
+    except SoundclfError: return True
 
 # %% ../nbs/12_app.ipynb #5d4c61ca
 def train_page():
@@ -352,7 +369,9 @@ def train_page():
 
 def _last_words(folder: Path) -> list[str]:
     "The last lines of a training, progress bars at their last state."
-    return (folder/'train.log').read_bytes()[-4000:].decode(errors='replace').replace('\r', '\n').strip().splitlines()[-12:] or ['starting']
+    log = folder/'train.log'
+    if not log.is_file(): return ['started elsewhere, without a log']
+    return log.read_bytes()[-4000:].decode(errors='replace').replace('\r', '\n').strip().splitlines()[-12:] or ['starting']
 
 # %% ../nbs/12_app.ipynb #af1de780
 def _watch(folder: Path):
@@ -360,6 +379,7 @@ def _watch(folder: Path):
     @st.fragment(run_every=1.0)
     def progress_so_far():
         st.info('training'); st.code(_last_words(folder)[-1])
+        if folder in _children and st.button('Stop', help='what is finished stays; training again goes on from there'): _children[folder].terminate(); _children[folder].wait(20)
         if not is_training(folder): st.rerun()
     progress_so_far()
 

@@ -54,10 +54,11 @@ def _line(row: dict, as_json: bool) -> str:
     return dumps({'path': row['path'], 'label': row['predicted'], 'probability': round(row['probability'], 6), 'probabilities': {k[2:]: round(v, 6) for k, v in row.items() if k.startswith('p_')}})
 
 # %% ../nbs/11d_commands.ipynb #8f91987f
-def _writable(out: str, kinds: tuple[str, ...]):
-    "Says so before the work if there is no writing to a file."
+def _writable(out: str, kinds: tuple[str, ...], made: bool = False):
+    "Says so before the work if there is no writing to a file; `made`: its folder may be made."
     known_name(Path(out).suffix, kinds, 'ending of a table')
     folder = Path(out).absolute().parent
+    if made: folder.mkdir(parents=True, exist_ok=True)
     if not folder.is_dir() or not os.access(folder, os.W_OK): raise SoundclfError(f'{folder} is no folder to write to: make it, or choose another --out.')
 
 def _save(table, out: str):
@@ -83,13 +84,26 @@ def train(folder: str, # class folders, or a CSV with path,label[,fold,group]
           quick: bool = False, # a look: a few epochs
          ) -> int: # exit code
     "Train a model on your own sounds, with its cross-validated accuracy."
-    from soundclf.core import home_dir, read_json
-    from soundclf.data import dataset_name, load_dataset
-    from soundclf.training import KINDS, train_model
+    from soundclf.core import home_dir
+    from soundclf.data import dataset_name
+    from soundclf.training import KINDS, training_lock
     known_name(recipe, KINDS, 'recipe')
-    from soundclf.predict import new_model_name
-    table = load_dataset(folder); name = dataset_name(folder); target = Path(out or home_dir()/'models'/new_model_name(re.sub('[^A-Za-z0-9_.-]+', '-', name.removeprefix('own-'))))
+    name = dataset_name(folder); target = Path(out or home_dir()/'models'/_free_name(name.removeprefix('own-')))
     if (target/'config.json').is_file(): print(f'{target} holds a model, which the new one will replace.')
+    with training_lock(target): return _train(folder, name, target, recipe, seed, quick)
+
+# %% ../nbs/11d_commands.ipynb #f1c2d3e4
+def _free_name(name: str) -> str:
+    "A model's name made of a folder's."
+    from soundclf.predict import new_model_name
+    try: return new_model_name(re.sub('[^A-Za-z0-9_.-]+', '-', name).strip('-.'))
+    except SoundclfError as e: raise SoundclfError(f'{e} Or say with --out where the model shall go.') from None
+
+def _train(folder, name, target, recipe, seed, quick) -> int:
+    from soundclf.core import read_json
+    from soundclf.data import load_dataset
+    from soundclf.training import train_model
+    table = load_dataset(folder)
     print(f'{len(table)} clips, {table.label.nunique()} classes, {table.group.nunique()} recordings, {table.fold.nunique()} folds')
     train_model(table, name, target, recipe, seed, 'quick' if quick else 'full')
     (record,) = read_json(target/'results.json')['models'][recipe]['protocols'].values(); a = record['accuracy']
@@ -108,6 +122,7 @@ def evaluate(model: str, # a model's name, its folder, or an ONNX file
     from soundclf.eval_confusion import plot_confusions, save_predictions
     from soundclf.predict import Classifier
     from soundclf.training import evaluate_model
+    if out: _writable(str(Path(out)/'predictions.csv'), ('.csv',), made=True)
     table = load_dataset(folder) if folder in (*dataset_names(), 'auto') else labelled_clips(folder).assign(fold=1)    # every clip counts, and there are no folds
     predictions, record = evaluate_model(Classifier.load(model), table)
     for sentence in predictions.attrs['left_out']: print(f'left out: {sentence}', file=sys.stderr)
@@ -165,7 +180,7 @@ def label(folder: str, # a folder of sounds without labels
     "Name sounds by ear, the least certain first: a CSV that `soundclf train` accepts. What is labelled is saved at once."
     from soundclf.labels import label_queue, load_labels, save_label
     from soundclf.live import play
-    target = Path(out or Path(folder)/'labels.csv'); queue = label_queue(folder, None if model == 'none' else model, target)
+    target = Path(out or Path(folder)/'labels.csv'); _writable(str(target), ('.csv',)); queue = label_queue(folder, None if model == 'none' else model, target)
     names = [c.strip() for c in classes.split(',') if c.strip()] or queue.attrs['classes']
     if not names: raise SoundclfError('There are no labels to choose from: give --classes cat,dog,….')
     for sentence in queue.attrs['left_out']: print(f'left out: {sentence}', file=sys.stderr)

@@ -119,6 +119,19 @@ def test_a_broken_file_does_not_stop_labelling(shop):
     assert 'All named' in app.success[0].value
 
 
+def test_classes_keep_their_place_and_errors_their_sentence(shop):
+    home, table = shop
+    folder = home/'ordered'; folder.mkdir(exist_ok=True)
+    for path in table.path[:3]: shutil.copy(path, folder)
+    app = open_page('Label'); app.selectbox[0].set_value('none').run(); app.text_input[0].set_value(str(folder)).run(); app.text_input[1].set_value('dog, cat').run()
+    order = lambda: [b.label for b in app.button if b.label in ('dog', 'cat')]
+    press(app, 'cat')
+    assert order() == ['dog', 'cat']
+    (folder/'labels.csv').write_text('path,label,fold\nx.wav,cat,1\n')
+    press(app, 'dog')
+    assert 'has folds' in app.error[0].value
+
+
 def test_train_says_what_is_wrong(shop):
     app = open_page('Train')
     app.text_input[1].set_value('../evil').run()
