@@ -309,10 +309,10 @@ def label_page():
 def _label_buttons(target: Path, row, names: list[str], skipped: set[str]):
     "A clip with its buttons; a button's work is bound to the clip that it was drawn for."
     import streamlit as st
+    from soundclf.labels import save_label
     def save(name):
         try: save_label(target, row.path, name)
         except (SoundclfError, OSError) as e: st.session_state['not saved'] = str(e)    # a callback has no place on the page
-    from soundclf.labels import save_label
     if sentence := st.session_state.pop('not saved', ''): st.error(sentence)
     try: show_clip(row.path)
     except SoundclfError as e: st.error(str(e))
