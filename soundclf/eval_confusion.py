@@ -105,8 +105,9 @@ def metrics(predictions: pd.DataFrame, # a predictions table
            ) -> dict[str, float]: # accuracy, macro_f1, kappa, top3, ece, n
     "The figures of one set of predictions."
     from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score, top_k_accuracy_score
-    (proba, classes), y, p = probabilities(predictions), predictions.label, predictions.predicted
-    top3 = top_k_accuracy_score(y, proba, k=3, labels=classes) if len(classes) > 3 else 1.0
+    (proba, classes), names = probabilities(predictions), sorted({*predictions.label, *predictions.predicted})
+    y, p = (pd.Categorical(predictions[c], names).codes for c in ('label', 'predicted'))    # numbers, for scikit-learn sorts strings slowly
+    top3 = top_k_accuracy_score(predictions.label, proba, k=3, labels=classes) if len(classes) > 3 else 1.0
     return {'accuracy': float(accuracy_score(y, p)), 'macro_f1': float(f1_score(y, p, average='macro', labels=sorted(set(y)), zero_division=0)),
             'kappa': float(np.nan_to_num(cohen_kappa_score(y, p))), 'top3': float(top3), 'ece': calibration_error(predictions), 'n': len(y)}
 
@@ -120,18 +121,17 @@ def per_class(predictions: pd.DataFrame, # a predictions table
     return pd.DataFrame({'precision': p, 'recall': r, 'f1': f, 'clips': n}, index=pd.Index(classes, name='class'))
 
 # %% ../nbs/06_eval_confusion.ipynb #f984b64b
-def _spread(predictions: pd.DataFrame, key: str, low: float, high: float) -> dict:
-    folds = [metrics(p)[key] for _, p in predictions.groupby('fold')]
-    return {'mean': round(metrics(predictions)[key], 6), 'low': round(low, 4), 'high': round(high, 4), 'per_fold': [round(f, 4) for f in folds]}
+def _spread(key: str, whole: dict, folds: Sequence[dict], low: float, high: float) -> dict:
+    return {'mean': round(whole[key], 6), 'low': round(low, 4), 'high': round(high, 4), 'per_fold': [round(f[key], 4) for f in folds]}
 
 def _f1_interval(predictions: pd.DataFrame, draws: int = 300, seed: int = 0) -> tuple[float, float]:
     "Counts answers per group once; a draw of groups is then a sum of counts. Answers outside the labels that occur share a last column."
-    code, names = pd.factorize(predictions.group); labels = sorted(set(predictions.label)); k = len(labels); rng, found = np.random.default_rng(seed), []
+    code, names = pd.factorize(predictions.group); labels = sorted(set(predictions.label)); k, rng = len(labels), np.random.default_rng(seed)
     y, p = (pd.Categorical(predictions[c], labels).codes for c in ('label', 'predicted'))
     counts = np.zeros((len(names), k, k + 1)); np.add.at(counts, (code, y, np.where(p < 0, k, p)), 1)
-    for _ in range(draws):
-        m = counts[rng.integers(0, len(names), len(names))].sum(0)
-        found.append((2 * np.diagonal(m) / np.maximum(m.sum(1) + m.sum(0)[:k], 1)).mean())
+    drawn = np.stack([np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names)) for _ in range(draws)])    # how often each group
+    sums = (drawn @ counts.reshape(len(names), -1)).reshape(draws, k, k + 1)
+    found = (2 * np.diagonal(sums, axis1=1, axis2=2) / np.maximum(sums.sum(2) + sums.sum(1)[:, :k], 1)).mean(1)
     return tuple(float(q) for q in np.quantile(found, [0.025, 0.975]))
 
 # %% ../nbs/06_eval_confusion.ipynb #e1a926ec
@@ -140,11 +140,11 @@ def protocol_record(predictions: pd.DataFrame, # the predictions of all test cli
                     weights: Sequence[str] = (), # SHA-256 of the weights, one per trained model
                    ) -> dict: # one entry of results.json
     "The record of one model under one protocol; accuracy has a Wilson interval and one over groups, macro-F1 one over groups."
-    m, right = metrics(predictions), (predictions.label == predictions.predicted).to_numpy()
+    m, folds, right = metrics(predictions), [metrics(p) for _, p in predictions.groupby('fold')], (predictions.label == predictions.predicted).to_numpy()
     by_group = grouped_interval(right.astype(float), predictions.group)
-    return {'accuracy': _spread(predictions, 'accuracy', *wilson_interval(right.sum(), len(right))),
+    return {'accuracy': _spread('accuracy', m, folds, *wilson_interval(right.sum(), len(right))),
             'accuracy_by_group': {'low': round(by_group[0], 4), 'high': round(by_group[1], 4)},
-            'macro_f1': _spread(predictions, 'macro_f1', *_f1_interval(predictions)),
+            'macro_f1': _spread('macro_f1', m, folds, *_f1_interval(predictions)),
             **{k: round(m[k], 4) for k in ('kappa', 'top3', 'ece')}, 'n': m['n'], 'selection': selection, 'weights': list(weights)}
 
 # %% ../nbs/06_eval_confusion.ipynb #20bc53d2

@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator
 from .core import SoundclfError, known_name
 from .data import Split, inner_split, targets
 from .eval_confusion import grouped_interval, probabilities
-from .tabular_models import Scores, cross_predict, fit_predict
+from .tabular_models import Scores, fit_predict, predict_models
 
 # %% ../nbs/10_tabular_baselines.ipynb #b2ff5349
 def pool_recordings(predictions: pd.DataFrame, # a predictions table
@@ -101,10 +101,11 @@ def learning_curve(table: pd.DataFrame, # path, label, fold, group
     known_name(by, ('recordings', 'slices'), 'way of thinning'); rng = np.random.default_rng(seed); group = table.group.to_numpy()
     luck = rng.random(len(table)) if by == 'slices' else pd.Series(rng.random(table.group.nunique()), sorted(table.group.unique()))[group].to_numpy()
     rank = pd.Series(luck).groupby(group).rank(pct=True).to_numpy() - 1e-9 if by == 'slices' else luck
-    rows = []
-    for share in shares:
-        thin = [Split(s.name, s.train[_kept(rank, group, s.train, share, by)], s.valid, s.test) for s in splits]
-        p = cross_predict(table, X, thin, build, seed)[0]; right = (p.label == p.predicted).to_numpy().astype(float)
+    n, rows = len(splits), []
+    fewer = [Split(s.name, s.train[_kept(rank, group, s.train, share, by)], s.valid, s.test) for share in shares for s in splits]
+    ((tables, _),) = predict_models(table, [(build, X, None)], fewer, seed)    # all fits in one pool
+    for i, share in enumerate(shares):
+        thin, p = fewer[i * n:(i + 1) * n], pd.concat(tables[i * n:(i + 1) * n], ignore_index=True); right = (p.label == p.predicted).to_numpy().astype(float)
         rows.append((share, np.mean([len(set(group[s.train])) for s in thin]), np.mean([len(s.train) for s in thin]), right.mean(), *grouped_interval(right, p.group)))
     return pd.DataFrame(rows, columns=['share', 'recordings', 'clips', 'accuracy', 'low', 'high'])
 

@@ -7,7 +7,7 @@ __all__ = ['Scores', 'MixupNet', 'FastaiTable', 'overfit_one_batch', 'KernelSVM'
            'reference_roster', 'more_roster', 'cross_predict', 'predict_models', 'fit_predict']
 
 # %% ../nbs/09c_tabular_models.ipynb #13dd63d7
-import io, os, time, warnings
+import io, os, re, time, warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -200,7 +200,7 @@ def fitted_size(model: BaseEstimator, # a fitted classifier
                ) -> dict[str, int]: # parameters (numbers stored; nodes for boosted trees), bytes
     "What a fitted model must store."
     buffer, last = io.BytesIO(), model[-1] if hasattr(model, 'steps') else model; count = _Counter(buffer); count.dump(model)
-    if hasattr(last, 'booster_'): count.numbers = len(last.booster_.trees_to_dataframe())
+    if hasattr(last, 'booster_'): count.numbers = sum(2 * int(n) - 1 for n in re.findall(r'^num_leaves=(\d+)$', last.booster_.model_to_string(), re.M))    # a binary tree
     if hasattr(last, 'get_booster'): count.numbers = sum(t.count('\n') for t in last.get_booster().get_dump())
     return {'parameters': int(count.numbers), 'bytes': count.size + buffer.tell()}
 
