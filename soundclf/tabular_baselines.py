@@ -59,7 +59,7 @@ def greedy_families(table: pd.DataFrame, # path, label, group
     "The families that a forward search adds, judged on a grouped part of the training rows."
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis as LDA
     inner, y, chosen, best = inner_split(table, train, seed), targets(table), [], 0.0
-    scale = Scores().fit(X[inner.train]); a, b = scale.transform(X[inner.train]), scale.transform(X[inner.valid])
+    scale = Scores(); a, b = scale.fit_transform(X[inner.train]), scale.transform(X[inner.valid])
     def judge(names):
         c = np.concatenate([groups[n] for n in names])
         return float((LDA(solver='lsqr', shrinkage='auto').fit(a[:, c], y[inner.train]).predict(b[:, c]) == y[inner.valid]).mean())

@@ -30,15 +30,20 @@ class Scores(BaseEstimator):
     def fit(self, X: np.ndarray, # training rows
             y=None): # not used
         "Learns the order of every column."
-        from sklearn.preprocessing import QuantileTransformer
-        self.ranks_ = QuantileTransformer(output_distribution='normal', n_quantiles=min(500, len(X)), random_state=0).fit(X)
-        z = np.clip(self.ranks_.transform(X), -self.most, self.most); self.mean_, self.std_ = z.mean(0), z.std(0) + 1e-6
-        return self
+        self.fit_transform(X); return self
     def transform(self, X: np.ndarray # rows
                  ) -> np.ndarray: # float32, standardised
         "The normal scores."
-        return ((np.clip(self.ranks_.transform(X), -self.most, self.most) - self.mean_) / self.std_).astype('float32')
-    def fit_transform(self, X: np.ndarray, y=None) -> np.ndarray: return self.fit(X).transform(X)
+        return ((self._cut(X) - self.mean_) / self.std_).astype('float32')
+    def fit_transform(self, X: np.ndarray, # training rows
+                      y=None, # not used
+                     ) -> np.ndarray: # float32, standardised
+        "Both at one go, in two thirds of the time."
+        from sklearn.preprocessing import QuantileTransformer
+        self.ranks_ = QuantileTransformer(output_distribution='normal', n_quantiles=min(500, len(X)), random_state=0).fit(X)
+        z = self._cut(X); self.mean_, self.std_ = z.mean(0), z.std(0) + 1e-6
+        return ((z - self.mean_) / self.std_).astype('float32')
+    def _cut(self, X): return np.clip(self.ranks_.transform(X), -self.most, self.most)
 
 # %% ../nbs/09c_tabular_models.ipynb #1d7d1a40
 class MixupNet(ClassifierMixin, BaseEstimator):
@@ -229,8 +234,8 @@ def reference_roster() -> dict[str, Entry]: # name -> entry, in the reference's 
             'forest 5': forest('greedy', '20 trees, leaves of 0.1 % or more, 80 % of features', n_estimators=20, min_samples_leaf=0.001, max_features=0.8),
             'forest 6': forest('less greedy', '20 trees, leaves of 0.1 % or more, 80 % of features', n_estimators=20, min_samples_leaf=0.001, max_features=0.8),
             'forest 7': forest(note='leaves of 0.1 % or more, root of features', min_samples_leaf=0.001, max_features='sqrt'),
-            'gradient boosting': Entry(lambda s: HistGradientBoostingClassifier(learning_rate=0.2, max_iter=50, max_bins=63, max_features=0.2, random_state=s), note='histograms of 63 bins, 20 % of features a split, 50 rounds at rate 0.2'),
-            'xgboost': Entry(lambda s: XGBClassifier(max_bin=63, colsample_bytree=0.2, random_state=s, n_jobs=1, tree_method='hist'), note='63 bins, 20 % of features a tree, else defaults'),
+            'gradient boosting': Entry(lambda s: HistGradientBoostingClassifier(learning_rate=0.3, max_iter=33, max_bins=63, max_features=0.2, random_state=s), note='histograms of 63 bins, 20 % of features a split, 33 rounds at rate 0.3'),
+            'xgboost': Entry(lambda s: XGBClassifier(n_estimators=60, max_bin=63, colsample_bytree=0.2, random_state=s, n_jobs=1, tree_method='hist'), note='60 rounds, 63 bins, 20 % of features a tree, else defaults'),
             'lightgbm': Entry(lambda s: LGBMClassifier(max_bin=63, colsample_bytree=0.2, random_state=s, n_jobs=1, verbose=-1, deterministic=True, force_col_wise=True), note='63 bins, 20 % of features a tree, else defaults')}
 
 # %% ../nbs/09c_tabular_models.ipynb #303e18d4
