@@ -257,13 +257,15 @@ def new_results(dataset: str, # data set name
 
 def results_table(results: dict, # results.json
                   protocols: Sequence[str] = ('five_folds', 'reference_validation', 'reference_test'), # columns
+                  by_group: bool = False, # intervals over groups instead of clips
                  ) -> pd.DataFrame: # one row per model
     "The accuracies with their intervals in percent, the size, and calibration, one row per model."
     rows = []
     for name, model in results['models'].items():
         row = {'model': name, 'parameters': f"{model['parameters']:,}", 'size': f"{model['bytes'] / 1000:,.0f} KB"}
         for protocol in protocols:
-            a = model['protocols'].get(protocol, {}).get('accuracy')
+            record = model['protocols'].get(protocol, {}); a = record.get('accuracy')
+            if a and by_group: a = a | record['accuracy_by_group']
             row[protocol.replace('_', ' ')] = f"{100 * a['mean']:.1f} ({100 * a['low']:.1f} to {100 * a['high']:.1f})" if a else '–'
         rows.append(row | {'ECE': f"{model['protocols'][protocols[0]]['ece']:.3f}" if protocols[0] in model['protocols'] else '–'})
     return pd.DataFrame(rows)

@@ -7,9 +7,10 @@ __all__ = ['URBAN_URL', 'SEGMENTED', 'STATISTICS', 'urbansound8k', 'synthetic_ur
            'compact_columns', 'frame_features', 'summarise', 'audio_table', 'official_splits', 'random_split']
 
 # %% ../nbs/09b_feature_tables.ipynb #ffd00fc6
-import re
+import inspect, re
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np, pandas as pd
@@ -29,6 +30,7 @@ def urbansound8k(url: str = URBAN_URL, # base URL of the two files
     meta, values = (fetch_file(root/n, f'{url}/{n}', digests[n], f'data/urbansound8k/{n}') for n in ('UrbanSound8K.csv', 'features_408.parquet'))
     values, meta = pd.read_parquet(values), pd.read_csv(meta, index_col='slice_file_name')
     meta = meta.loc[values.audio]
+    if (meta.fold.to_numpy() != values.fold.to_numpy()).any() or (meta['class'].to_numpy() != values.target.to_numpy()).any(): raise SoundclfError(f'{root} holds features and metadata that disagree on folds or classes: delete both files and fetch them again.')
     table = pd.DataFrame({'path': [f'urbansound8k/audio/fold{f}/{n}' for n, f in zip(meta.index, meta.fold)], 'label': meta['class'].to_numpy(),
                           'fold': meta.fold.to_numpy(), 'group': meta.fsID.astype(str).to_numpy(), 'duration': (meta.end - meta.start).to_numpy()})
     return table, values.drop(columns=['audio', 'fold', 'target']).astype('float32')
@@ -78,8 +80,12 @@ def order_free(X: pd.DataFrame, # features in UrbanSound8K's layout
     parts = {'MFCC': v[:, 255:268], 'Chroma_STFT': v[:, 268:280], 'Log_Mel': mel, 'Mel_Shape': shape, 'Level': level,
              'Mel_Cepstrum': dct(shape, norm='ortho', axis=1)[:, 1:41], 'Mel_Bands': np.concatenate([bands, np.diff(bands, axis=1)], 1)}
     for i, family in enumerate(SEGMENTED): parts[family] = _over_time(segments[:, i])
-    columns = [f'{f}_{j}' for f, a in parts.items() for j in range(a.shape[1])]
+    columns = [f'{f}_{j}{_OVER_TIME[j] if f in SEGMENTED else ""}' for f, a in parts.items() for j in range(a.shape[1])]
     return pd.DataFrame(np.concatenate(list(parts.values()), 1).astype('float32'), columns=columns)
+
+# what the columns of a segmented measure are; median_of_std: the median over segments of their standard deviations
+_OVER_TIME = [f'_{q}_of_{s}' for s in ('mean', 'median', 'std') for q in ('lowest', 'q10', 'q25', 'median', 'q75', 'q90', 'highest')]
+_OVER_TIME += [f'_{q}_of_{s}' for q in ('mean', 'std') for s in ('mean', 'median', 'std')] + ['_steps', '_steps_by_std']
 
 def _over_time(a: np.ndarray) -> np.ndarray:
     "Quantiles, mean, spread and roughness over segments of `[clips, segments, statistics]`."
@@ -105,8 +111,8 @@ def compact_columns(columns: Sequence[str], # names of order-free features
 def frame_features(wave: np.ndarray, # samples, one channel
                    settings: Features, # rate, window and mel bands
                   ) -> dict[str, np.ndarray]: # family -> [values, frames]
-    "The measures of every frame (librosa; McFee et al., 2015). Raises `SoundclfError` below 12.8 kHz, where the octaves of the contrast do not fit."
-    if settings.sample_rate < 12800: raise SoundclfError(f'Clips at {settings.sample_rate} Hz have no room for six octaves of spectral contrast: resample to 16000 Hz or more.')
+    "The measures of every frame (librosa; McFee et al., 2015). Raises `SoundclfError` up to 12.8 kHz, where the octaves of the contrast do not fit."
+    if settings.sample_rate <= 12800: raise SoundclfError(f'Clips at {settings.sample_rate} Hz have no room for six octaves of spectral contrast: resample to 16000 Hz or more.')
     import librosa.feature as lf
     from librosa import power_to_db, stft
     rate, hop = settings.sample_rate, settings.hop_length
@@ -137,11 +143,12 @@ def audio_table(paths: Sequence[str | Path], # audio files
                 cache: str | Path | None = None, # folder; default `data/features`
                 n_jobs: int = 2, # threads
                ) -> pd.DataFrame: # float32, one row per file
-    "The summarised features of many files, computed once per content and settings; raises `SoundclfError` naming a bad file."
+    "The summarised features of many files, computed once per content, settings and code; raises `SoundclfError` naming a bad file."
     from filelock import FileLock
     if not len(paths): raise SoundclfError('There are no clips to compute features of: check the data set.')
     digests = Parallel(n_jobs=4, prefer='threads')(delayed(sha256_file)(p) for p in paths)
-    file = Path(cache or data_dir()/'features')/f'table-{sha256_of("1", STATISTICS, asdict(settings), digests)[:24]}.csv'
+    code = [version('librosa'), STATISTICS, *map(inspect.getsource, (frame_features, summarise))]    # who changes them gets new features
+    file = Path(cache or data_dir()/'features')/f'table-{sha256_of(code, asdict(settings), digests)[:24]}.csv'
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f'{file}.lock'):
         if not file.exists():

@@ -83,8 +83,9 @@ def bias_variance(X: np.ndarray, # features
     samples = [np.concatenate([members.iloc[i] for i in rng.integers(0, len(members), len(members))]) for _ in range(draws)]
     with parallel_config('loky', inner_max_num_threads=1):
         found = Parallel(int(os.environ.get('SOUNDCLF_THREADS', 2)))(delayed(fit_predict)(build(seed + i), X, y, s, split.test, int(y.max()) + 1) for i, s in enumerate(samples))
-    votes, truth = np.stack([p.argmax(1) for p, *_ in found]), y[split.test]
-    main = np.apply_along_axis(lambda v: np.bincount(v).argmax(), 0, votes); biased, differs = main != truth, votes != main
+    answers, truth = np.stack([p for p, *_ in found]), y[split.test]; votes = answers.argmax(2)
+    counts = (votes[..., None] == np.arange(answers.shape[2])).sum(0); main = (counts + 1e-3 * answers.mean(0)).argmax(1)    # ties go to the more probable
+    biased, differs = main != truth, votes != main
     return {'error': float((votes != truth).mean()), 'bias': float(biased.mean()), 'variance': float(differs.mean()),
             'harmful': float((differs & ~biased).mean()), 'helpful': float((differs & biased & (votes == truth)).mean())}
 

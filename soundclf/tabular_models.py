@@ -201,13 +201,19 @@ class _Counter(CloudPickler):
         if isinstance(obj, np.ndarray) and obj.dtype != object: self.numbers += obj.size * max(1, len(obj.dtype)); self.size += obj.nbytes; return 'array'
         if type(obj).__name__ in ('Tensor', 'Parameter'): self.numbers += obj.numel(); self.size += obj.numel() * obj.element_size(); return 'tensor'
 
+def _nodes(last) -> int | None:
+    "The nodes of all trees; None for models without."
+    if hasattr(last, 'booster_'): return sum(2 * int(n) - 1 for n in re.findall(r'^num_leaves=(\d+)$', last.booster_.model_to_string(), re.M))    # binary trees
+    if hasattr(last, 'get_booster'): return sum(t.count('\n') for t in last.get_booster().get_dump())
+    if hasattr(last, '_predictors'): return sum(len(tree.nodes) for step in last._predictors for tree in step)    # histogram boosting
+    if hasattr(last, 'estimators_'): return sum(tree.tree_.node_count for tree in last.estimators_)
+    return last.tree_.node_count if hasattr(last, 'tree_') else None
+
 def fitted_size(model: BaseEstimator, # a fitted classifier
-               ) -> dict[str, int]: # parameters (numbers stored; nodes for boosted trees), bytes
+               ) -> dict[str, int]: # parameters (numbers stored, or nodes of trees), bytes
     "What a fitted model must store."
     buffer, last = io.BytesIO(), model[-1] if hasattr(model, 'steps') else model; count = _Counter(buffer); count.dump(model)
-    if hasattr(last, 'booster_'): count.numbers = sum(2 * int(n) - 1 for n in re.findall(r'^num_leaves=(\d+)$', last.booster_.model_to_string(), re.M))    # a binary tree
-    if hasattr(last, 'get_booster'): count.numbers = sum(t.count('\n') for t in last.get_booster().get_dump())
-    return {'parameters': int(count.numbers), 'bytes': count.size + buffer.tell()}
+    nodes = _nodes(last); return {'parameters': int(count.numbers if nodes is None else nodes), 'bytes': count.size + buffer.tell()}
 
 # %% ../nbs/09c_tabular_models.ipynb #8a1d892e
 @dataclass(frozen=True)
@@ -247,14 +253,14 @@ def more_roster() -> dict[str, Entry]: # name -> entry
     from lightgbm import LGBMClassifier
     scored = lambda m: make_pipeline(Scores(), m)
     return {'logistic, all': Entry(lambda s: scored(LogisticRegression(C=0.003, max_iter=300)), 'all', 'normal scores, C 0.003'),
-            'svm, all': Entry(lambda s: scored(KernelSVM(2.0, 1.0)), 'all', 'normal scores, C 2'),
+            'svm, all': Entry(lambda s: scored(KernelSVM(2.0, 1.0)), 'all', 'normal scores, C 2, gamma 1'),
             'fastai': Entry(lambda s: scored(FastaiTable(seed=s)), 'all', 'normal scores, 200 and 100 units, 8 epochs'),
             'fastai, regularised': Entry(lambda s: scored(FastaiTable(dropout=0.5, weight_decay=0.3, seed=s)), 'all', 'as fastai; dropout 0.5, weight decay 0.3'),
             'extra trees': Entry(lambda s: ExtraTreesClassifier(100, min_samples_leaf=2, max_features=0.1, random_state=s), 'order-free', '100 trees, 10 % of features'),
             'lightgbm, order-free': Entry(lambda s: LGBMClassifier(n_estimators=150, colsample_bytree=0.2, max_bin=63, random_state=s, n_jobs=1, verbose=-1, deterministic=True, force_col_wise=True), 'order-free', '150 rounds, 20 % of features'),
             'lda': Entry(lambda s: scored(LDA(solver='lsqr', shrinkage='auto')), 'compact', 'normal scores, shrunken covariance'),
             'logistic': Entry(lambda s: scored(LogisticRegression(C=0.003, max_iter=300)), 'order-free', 'normal scores, C 0.003'),
-            'svm': Entry(lambda s: scored(KernelSVM(2.0, 1.0)), 'compact', 'normal scores, C 2'),
+            'svm': Entry(lambda s: scored(KernelSVM(2.0, 1.0)), 'compact', 'normal scores, C 2, gamma 1'),
             'mixup net': Entry(lambda s: scored(MixupNet(seed=s)), 'order-free', 'normal scores, 512 and 256 units')}
 
 # %% ../nbs/09c_tabular_models.ipynb #17ec8a25

@@ -17,8 +17,8 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import make_pipeline
 
 from .core import SoundclfError, atomic_path, known_name
-from .data import Split, targets
-from .tabular_models import KernelSVM, Scores
+from .data import Split, class_names, targets
+from .tabular_models import KernelSVM, Scores, class_probabilities
 
 # %% ../nbs/09d_tabular_search.ipynb #11d37990
 # where runs may be logged
@@ -127,7 +127,8 @@ def svm_objective(table: pd.DataFrame, # path, label, fold, group
         p = {k: trial.suggest_categorical(k, list(v)) for k, v in space.items()}
         run = Tracker(folder, f'{trial.study.study_name}-{trial.number:03d}', p, tracker); start = time.perf_counter()
         model, rows = trained_svm(table, tables, split.train, **p)
-        accuracy = float((model.predict(tables[p['features']][split.valid]) == targets(table)[split.valid]).mean())
+        answer = class_probabilities(model, tables[p['features']][split.valid], len(class_names(table))).argmax(1)    # as the study will answer
+        accuracy = float((answer == targets(table)[split.valid]).mean())
         run.log(0, accuracy=accuracy, clips=len(rows)); run.close(accuracy=accuracy, clips=len(rows), seconds=round(time.perf_counter() - start, 2))
         return accuracy
     return objective
