@@ -14,7 +14,7 @@ import numpy as np, pandas as pd
 from joblib import Parallel, delayed, parallel_config
 from sklearn.base import BaseEstimator
 
-from .core import SoundclfError, known_name
+from .core import SoundclfError, known_name, progress
 from .data import Split, inner_split, targets
 from .eval_confusion import grouped_interval, probabilities
 from .tabular_models import Scores, fit_predict, predict_models
@@ -70,20 +70,25 @@ def greedy_families(table: pd.DataFrame, # path, label, group
     return chosen
 
 # %% ../nbs/10_tabular_baselines.ipynb #81761747
-def bias_variance(X: np.ndarray, # features
+def bias_variance(models: Mapping[str, tuple[np.ndarray, Callable[[int], BaseEstimator]]], # name -> (features, seed -> unfitted classifier)
                   y: np.ndarray, # class numbers
                   groups: np.ndarray, # recording of each row
                   split: Split, # train and test rows
-                  build: Callable[[int], BaseEstimator], # seed -> unfitted classifier
-                  draws: int = 10, # bootstrap samples
+                  draws: int = 10, # bootstrap samples, the same for all models
                   seed: int = 42, # of samples and models
-                 ) -> dict[str, float]: # error, bias, variance, helpful and harmful variance
-    "Domingos' decomposition of the error over bootstrap samples of recordings."
+                 ) -> pd.DataFrame: # per model: error, bias, variance, harmful and helpful variance
+    "Domingos' decomposition of the error over bootstrap samples of recordings; all fits wait in one line."
     members, rng = pd.Series(split.train).groupby(groups[split.train]).apply(np.asarray), np.random.default_rng(seed)
     samples = [np.concatenate([members.iloc[i] for i in rng.integers(0, len(members), len(members))]) for _ in range(draws)]
     with parallel_config('loky', inner_max_num_threads=1):
-        found = Parallel(int(os.environ.get('SOUNDCLF_THREADS', 2)))(delayed(fit_predict)(build(seed + i), X, y, s, split.test, int(y.max()) + 1) for i, s in enumerate(samples))
-    answers, truth = np.stack([p for p, *_ in found]), y[split.test]; votes = answers.argmax(2)
+        fits = Parallel(int(os.environ.get('SOUNDCLF_THREADS', 2)), return_as='generator')(delayed(fit_predict)(build(seed + i), X, y, s, split.test, int(y.max()) + 1) for X, build in models.values() for i, s in enumerate(samples))
+        found = list(progress(fits, 'fits', draws * len(models)))
+    answers = [np.stack([p for p, *_ in found[i:i + draws]]) for i in range(0, len(found), draws)]
+    return pd.DataFrame({k: _decomposed(a, y[split.test]) for k, a in zip(models, answers)}).T
+
+def _decomposed(answers: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    "The parts of the error from probabilities `[draws, clips, classes]`."
+    votes = answers.argmax(2)
     counts = (votes[..., None] == np.arange(answers.shape[2])).sum(0); main = (counts + 1e-3 * answers.mean(0)).argmax(1)    # ties go to the more probable
     biased, differs = main != truth, votes != main
     return {'error': float((votes != truth).mean()), 'bias': float(biased.mean()), 'variance': float(differs.mean()),
