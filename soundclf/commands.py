@@ -124,11 +124,11 @@ def evaluate(model: str, # a model's name, its folder, or an ONNX file
     from soundclf.training import evaluate_model
     if out: _writable(str(Path(out)/'predictions.csv'), ('.csv',), made=True)
     table = load_dataset(folder) if folder in (*dataset_names(), 'auto') else labelled_clips(folder).assign(fold=1)    # every clip counts, and there are no folds
-    predictions, record = evaluate_model(Classifier.load(model), table)
+    clf = Classifier.load(model); predictions, record = evaluate_model(clf, table)
     for sentence in predictions.attrs['left_out']: print(f'left out: {sentence}', file=sys.stderr)
     a = record['accuracy']
     print(dumps(record) if json else f"accuracy {100 * a['mean']:.1f} % of {record['n']} clips (95 % interval {100 * a['low']:.1f} to {100 * a['high']:.1f}), macro-F1 {record['macro_f1']['mean']:.3f}, ECE {record['ece']:.3f}")
-    if out: save_predictions(predictions, Path(out)/'predictions.csv'); save_figure(plot_confusions({Path(model).stem: predictions}, cols=1), Path(out)/'confusion.png')
+    if out: save_predictions(predictions, Path(out)/'predictions.csv'); save_figure(plot_confusions({clf.name: predictions}, cols=1), Path(out)/'confusion.png')
     return 0
 
 # %% ../nbs/11d_commands.ipynb #d3547c86

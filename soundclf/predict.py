@@ -159,7 +159,7 @@ class Classifier:
         "A classifier from a trained model; raises `SoundclfError` that says what is missing."
         path = model_path(model); run, config = _open_model(path, engine)
         if missing := {'features', 'classes'} - set(config): raise SoundclfError(f'{path} does not say its {" and ".join(sorted(missing))}: train or export it again.')
-        return cls(run, Features(**config['features']), config['classes'], path.stem)
+        return cls(run, Features(**config['features']), config['classes'], path.name.removesuffix('.onnx'))
 
     def proba(self, waves: np.ndarray, # float32 [B, C, samples] at the model's rate and length
              ) -> np.ndarray: # [B, classes]
