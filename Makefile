@@ -56,7 +56,7 @@ $(RUNS)/%.ipynb: nbs/%.ipynb $(READY)
 $(RUNS)/01_data.ipynb: soundclf/core.py soundclf/audio.py soundclf/data.py
 $(RUNS)/02_transforms.ipynb: soundclf/transforms.py $(RUNS)/01_data.ipynb
 $(RUNS)/03_scratch_cnn.ipynb: soundclf/scratch_cnn.py soundclf/eval_confusion.py $(RUNS)/02_transforms.ipynb
-$(RUNS)/04_fastai_transfer.ipynb: soundclf/fastai_transfer.py soundclf/backbones.py $(RUNS)/02_transforms.ipynb
+$(RUNS)/04_fastai_transfer.ipynb: soundclf/fastai_transfer.py soundclf/backbones.py soundclf/scratch_cnn.py soundclf/eval_confusion.py $(RUNS)/02_transforms.ipynb
 $(RUNS)/05_optuna_tuning.ipynb: soundclf/optuna_tuning.py $(RUNS)/03_scratch_cnn.ipynb $(RUNS)/04_fastai_transfer.ipynb
 $(RUNS)/06_eval_confusion.ipynb: $(RUNS)/05_optuna_tuning.ipynb
 $(RUNS)/07_spoken_digits.ipynb: soundclf/spoken_digits.py soundclf/corpora.py $(RUNS)/06_eval_confusion.ipynb

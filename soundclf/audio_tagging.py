@@ -23,8 +23,8 @@ from .audio import Features, decode, fit_length, rechannel, resample
 from .core import SoundclfError, atomic_path, data_dir, load_weights, progress, read_json, seed_everything, sha256_file, sha256_of, stop_workers, write_json
 from .data import Split, class_names, targets
 from .eval_confusion import predictions_table, probabilities
-from .scratch_cnn import Recipe, Run, Trainer, build_network, finished_run, keep_run, pooled, train_epochs
-from .transforms import Normalize, front_end
+from .scratch_cnn import NETWORKS, Recipe, Run, Trainer, build_network, finished_run, keep_run, pooled, train_epochs, training_code
+from .transforms import Normalize, front_end, front_end_code
 
 # %% ../nbs/09_audio_tagging.ipynb #c4ff9477
 def trimmed(path: str | Path, # an audio file
@@ -121,7 +121,7 @@ def extract_all(table: pd.DataFrame, # a clips table
                 scheduler: str | None = None, # as in `workers`
                ) -> tuple[FeatureStore, list[str]]: # (the store, one sentence per clip that cannot be heard)
     "The features of all clips, in parallel, at constant memory; goes on where it was stopped."
-    folder = Path(folder) if folder else data_dir()/'features'/f'store-{sha256_of("2", asdict(features), [sha256_file(p) for p in table.path])[:24]}'
+    folder = Path(folder) if folder else data_dir()/'features'/f'store-{sha256_of(front_end_code(features, _features_of, open_store, FeatureStore), asdict(features), [sha256_file(p) for p in table.path])[:24]}'
     store, paths, bad = open_store(folder, table.duration, features), table.path.tolist(), []
     todo = store.todo(); parts = [todo[i:i + chunk] for i in range(0, len(todo), chunk)]
     if not parts: return store, bad
@@ -236,7 +236,8 @@ def train_tagger(table: pd.DataFrame, # a clips table with column manually_verif
 def _run_key(table, split, recipe, features, seed, trust, spread) -> str:
     "Names a run by all that its result depends on."
     about = [[sha256_file(p) for p in table.path], *(table[k].tolist() for k in ('label', 'fold', 'group', 'manually_verified'))]
-    return sha256_of('2', repr(build_tagger(recipe.network, len(class_names(table)))), asdict(recipe), asdict(features), about, split.rows, seed, trust, spread)[:12]
+    code = training_code(recipe, build_tagger, NETWORKS.get(recipe.network), tag_batches, soft_labels, fit_store_normalize, predict_tags), front_end_code(features, _features_of)
+    return sha256_of(code, repr(build_tagger(recipe.network, len(class_names(table)))), asdict(recipe), asdict(features), about, split.rows, seed, trust, spread)[:12]
 
 # %% ../nbs/09_audio_tagging.ipynb #b6fa9c40
 @torch.inference_mode()

@@ -6,10 +6,10 @@
 __all__ = ['PALETTE', 'SoundclfError', 'NoSource', 'known_name', 'repo_dir', 'home_dir', 'data_dir', 'mirror_dir', 'run_dir',
            'figures_dir', 'set_threads', 'seed_everything', 'stop_workers', 'best_device', 'has_fast_bfloat16',
            'atomic_path', 'write_json', 'read_json', 'sha256_file', 'sha256_of', 'sha256_weights', 'versions',
-           'save_artefact', 'load_weights', 'progress', 'new_figure', 'save_figure']
+           'code_of', 'save_artefact', 'load_weights', 'progress', 'new_figure', 'save_figure']
 
 # %% ../nbs/00_core.ipynb #edd21c19
-import contextlib, difflib, hashlib, json, os, random, sys, tempfile
+import contextlib, difflib, dis, hashlib, inspect, json, os, random, sys, tempfile
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version, PackageNotFoundError
 from pathlib import Path
@@ -88,9 +88,10 @@ def set_threads(n: int | None = None, # threads; default `$SOUNDCLF_THREADS` or 
                ) -> int: # the number set
     "The number of threads that torch may use, fixed so that results do not depend on the machine's core count."
     import torch
-    n = n or int(os.environ.get('SOUNDCLF_THREADS', 2))
-    torch.set_num_threads(n)
-    return n
+    asked = str(n or os.environ.get('SOUNDCLF_THREADS') or 2)
+    if not asked.isdecimal() or int(asked) < 1: raise SoundclfError(f"SOUNDCLF_THREADS is '{asked}': set it to a number of threads from 1 on, or leave it unset for 2.")
+    torch.set_num_threads(int(asked))
+    return int(asked)
 
 def seed_everything(seed: int, # any non-negative integer
                    ) -> 'torch.Generator': # a CPU generator seeded alike, for loaders and augmentation
@@ -154,7 +155,7 @@ def read_json(path: str | Path, # file to read
     "The content of a JSON file; raises `SoundclfError` if it is missing or broken."
     try: return json.loads(Path(path).read_text(encoding='utf-8'))
     except FileNotFoundError: raise SoundclfError(f"{path} does not exist: run `make reproduce` to make it.") from None
-    except json.JSONDecodeError as e: raise SoundclfError(f"{path} is not valid JSON ({e}): delete it and run again.") from None
+    except ValueError as e: raise SoundclfError(f"{path} is not valid JSON ({e}): delete it and run again.") from None
 
 # %% ../nbs/00_core.ipynb #cd92a7d5
 def sha256_file(path: str | Path, # any file
@@ -185,6 +186,37 @@ def versions(*packages: str, # distribution names
     for name in packages or ('torch', 'torchaudio', 'torchvision', 'fastai', 'numpy', 'soundfile', 'soxr', 'optuna', 'scikit-learn'):
         with contextlib.suppress(PackageNotFoundError): found[name] = version(name)
     return found
+
+# %% ../nbs/00_core.ipynb #cb428a0f
+def code_of(*things, # functions and classes
+           ) -> str: # 16 hex digits
+    "A fingerprint of what code does: bytecode and constants, its own and those of whatever it uses of its own module."
+    seen, left = {}, list(things)
+    while left:
+        thing = inspect.unwrap(left.pop())
+        if isinstance(thing, property): thing = thing.fget
+        if id(thing) in seen or getattr(thing, '__module__', None) is None: continue
+        if isinstance(thing, type): seen[id(thing)] = _attributes(thing); left += [*vars(thing).values(), *(b for b in thing.__bases__ if b.__module__ == thing.__module__)]
+        elif inspect.isfunction(thing) and thing.__code__.co_filename != '<string>':    # without what dataclasses write themselves
+            seen[id(thing)] = _deeds(thing); left += [v for v in _used(thing).values() if getattr(v, '__module__', None) == thing.__module__]
+    return sha256_of(sorted(sha256_of(*s) for s in seen.values()))[:16]
+
+def _attributes(kind: type) -> list: return [kind.__qualname__, {k: p for k, v in vars(kind).items() if not k.startswith('__') and (p := _plain(v))}]
+
+def _deeds(f) -> list:
+    steps = [(c.co_code.hex(), c.co_names, [_plain(k) for k in c.co_consts if not inspect.iscode(k) and k != f.__doc__]) for c in _codes(f.__code__)]
+    return [f.__qualname__, steps, {k: p for k, v in _used(f).items() if (p := _plain(v))}, _plain(f.__defaults__), _plain(f.__kwdefaults__)]
+
+def _codes(code) -> list: return [code, *(c for k in code.co_consts if inspect.iscode(k) for c in _codes(k))]
+
+def _used(f) -> dict:
+    names = {i.argval for c in _codes(f.__code__) for i in dis.get_instructions(c) if i.opname == 'LOAD_GLOBAL'}
+    return {n: f.__globals__[n] for n in sorted(names) if n in f.__globals__}
+
+def _plain(value) -> str:
+    if isinstance(value, (set, frozenset)): value = sorted(value, key=repr)    # in an order that is the same in every process
+    parts = [x for kv in value.items() for x in kv] if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else ()
+    return repr(value) if value is None or isinstance(value, (str, bytes, int, float, complex)) or isinstance(value, (tuple, list, dict)) and all(map(_plain, parts)) else ''
 
 # %% ../nbs/00_core.ipynb #3512bab4
 def save_artefact(model: 'torch.nn.Module', # a trained model
@@ -231,12 +263,12 @@ def new_figure(rows: int = 1, # panels down
                size: tuple[float, float] = (8, 4.5), # inches
                **kw, # passed on to `plt.subplots`
               ): # (figure, axes)
-    "A figure and its axes in the house style; imports matplotlib only now."
+    "A figure and its axes in the house style, which stays set for legends and colour bars that come later; imports matplotlib only now."
     import matplotlib.pyplot as plt
     from cycler import cycler
-    style = {'axes.prop_cycle': cycler(color=PALETTE), 'axes.spines.top': False, 'axes.spines.right': False, 'figure.dpi': 100,
-             'font.size': 11, 'axes.titlesize': 11, 'legend.frameon': False, 'axes.grid': False}
-    with plt.rc_context(style): return plt.subplots(rows, cols, figsize=size, layout='constrained', **kw)
+    plt.rcParams.update({'axes.prop_cycle': cycler(color=PALETTE), 'axes.spines.top': False, 'axes.spines.right': False, 'figure.dpi': 100,
+             'font.size': 11, 'axes.titlesize': 11, 'legend.frameon': False, 'axes.grid': False})
+    return plt.subplots(rows, cols, figsize=size, layout='constrained', **kw)
 
 # %% ../nbs/00_core.ipynb #8f5d3f06
 def save_figure(fig, # a matplotlib figure

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['relative_path', 'predictions_table', 'save_predictions', 'load_predictions', 'probabilities', 'wilson_interval',
-           'grouped_interval', 'reliability', 'calibration_error', 'metrics', 'per_class', 'protocol_record', 'compare',
-           'confusion', 'plot_confusions', 'plot_reliability', 'plot_accuracies', 'confused_pairs', 'model_size',
-           'latency', 'new_results', 'results_table']
+           'grouped_interval', 'accuracy_interval', 'reliability', 'calibration_error', 'metrics', 'per_class',
+           'protocol_record', 'compare', 'confusion', 'plot_confusions', 'plot_reliability', 'plot_accuracies',
+           'confused_pairs', 'model_size', 'latency', 'new_results', 'results_table']
 
 # %% ../nbs/06_eval_confusion.ipynb #7d49c602
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np, pandas as pd
 
-from .core import PALETTE, SoundclfError, atomic_path, data_dir, new_figure
+from .core import PALETTE, SoundclfError, atomic_path, data_dir, has_fast_bfloat16, new_figure, versions
 
 # %% ../nbs/06_eval_confusion.ipynb #723deadd
 def relative_path(path: str | Path, # an audio file
@@ -82,6 +82,13 @@ def grouped_interval(values: np.ndarray, # one number per clip, e.g. 1 for right
     means = total[pick].sum(1) / count[pick].sum(1)
     return tuple(float(q) for q in np.quantile(means, [(1 - level) / 2, (1 + level) / 2]))
 
+def accuracy_interval(right: np.ndarray, # whether each answer was right
+                      groups: Sequence, # the group of each clip
+                     ) -> tuple[float, float]: # (low, high)
+    "A 95 % interval of accuracy over groups: cluster bootstrap, or Wilson's over the number of groups where all answers are right, or none."
+    if 0 < np.mean(right) < 1: return grouped_interval(np.asarray(right, float), groups)
+    n = len(set(groups)); return wilson_interval(n * bool(np.mean(right)), n)
+
 # %% ../nbs/06_eval_confusion.ipynb #a0e4bd42
 def reliability(predictions: pd.DataFrame, # a predictions table
                 bins: int = 10, # equal-width bins of confidence
@@ -122,16 +129,17 @@ def per_class(predictions: pd.DataFrame, # a predictions table
 
 # %% ../nbs/06_eval_confusion.ipynb #f984b64b
 def _spread(key: str, whole: dict, folds: Sequence[dict], low: float, high: float) -> dict:
-    return {'mean': round(whole[key], 6), 'low': round(low, 4), 'high': round(high, 4), 'per_fold': [round(f[key], 4) for f in folds]}
+    return {'mean': round(whole[key], 6), 'low': round(low, 6), 'high': round(high, 6), 'per_fold': [round(f[key], 6) for f in folds]}
 
 def _f1_interval(predictions: pd.DataFrame, draws: int = 300, seed: int = 0) -> tuple[float, float]:
-    "Counts answers per group once; a draw of groups is then a sum of counts. Answers outside the labels that occur share a last column."
+    "Counts answers per group once; a draw of groups is then a sum of counts. Answers outside the labels that occur share a last column; a class that a draw misses does not count in it."
     code, names = pd.factorize(predictions.group); labels = sorted(set(predictions.label)); k, rng = len(labels), np.random.default_rng(seed)
     y, p = (pd.Categorical(predictions[c], labels).codes for c in ('label', 'predicted'))
     counts = np.zeros((len(names), k, k + 1)); np.add.at(counts, (code, y, np.where(p < 0, k, p)), 1)
     drawn = np.stack([np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names)) for _ in range(draws)])    # how often each group
     sums = (drawn @ counts.reshape(len(names), -1)).reshape(draws, k, k + 1)
-    found = (2 * np.diagonal(sums, axis1=1, axis2=2) / np.maximum(sums.sum(2) + sums.sum(1)[:, :k], 1)).mean(1)
+    there = sums.sum(2) > 0
+    found = (there * 2 * np.diagonal(sums, axis1=1, axis2=2) / np.maximum(sums.sum(2) + sums.sum(1)[:, :k], 1)).sum(1) / there.sum(1)
     return tuple(float(q) for q in np.quantile(found, [0.025, 0.975]))
 
 # %% ../nbs/06_eval_confusion.ipynb #e1a926ec
@@ -139,12 +147,12 @@ def protocol_record(predictions: pd.DataFrame, # the predictions of all test cli
                     selection: str, # in words: what data the model was chosen on
                     weights: Sequence[str] = (), # SHA-256 of the weights, one per trained model
                    ) -> dict: # one entry of results.json
-    "The record of one model under one protocol; accuracy has a Wilson interval and one over groups, macro-F1 one over groups."
+    "The record of one model under one protocol; accuracy has a Wilson interval over clips and one over groups, macro-F1 one over groups (accuracy's own where all answers are right)."
     m, folds, right = metrics(predictions), [metrics(p) for _, p in predictions.groupby('fold')], (predictions.label == predictions.predicted).to_numpy()
-    by_group = grouped_interval(right.astype(float), predictions.group)
+    by_group = accuracy_interval(right, predictions.group)
     return {'accuracy': _spread('accuracy', m, folds, *wilson_interval(right.sum(), len(right))),
-            'accuracy_by_group': {'low': round(by_group[0], 4), 'high': round(by_group[1], 4)},
-            'macro_f1': _spread('macro_f1', m, folds, *_f1_interval(predictions)),
+            'accuracy_by_group': {'low': round(by_group[0], 6), 'high': round(by_group[1], 6)},
+            'macro_f1': _spread('macro_f1', m, folds, *(by_group if right.all() else _f1_interval(predictions))),
             **{k: round(m[k], 4) for k in ('kappa', 'top3', 'ece')}, 'n': m['n'], 'selection': selection, 'weights': list(weights)}
 
 # %% ../nbs/06_eval_confusion.ipynb #20bc53d2
@@ -192,30 +200,32 @@ def plot_confusions(models: dict[str, pd.DataFrame], # model name -> predictions
 # %% ../nbs/06_eval_confusion.ipynb #fff3cc29
 def plot_reliability(models: dict[str, pd.DataFrame], # model name -> predictions table
                     ): # a matplotlib figure
-    "Accuracy against confidence, one panel per model; point size is the number of clips."
+    "Accuracy against confidence, one panel per model; point size is the number of clips, bars are Wilson intervals of a bin's accuracy."
     fig, axes = new_figure(1, len(models), size=(3.3 * len(models), 3.8), squeeze=False, sharey=True)
     for ax, (name, predictions) in zip(axes[0], models.items()):
         r = reliability(predictions)
-        ax.plot([0, 1], [0, 1], color='#999999', lw=1); ax.plot(r.confidence, r.accuracy, color=PALETTE[0], lw=1)
+        spans = np.array([wilson_interval(round(a * n), n) for a, n in zip(r.accuracy, r.clips)]).T
+        ax.plot([0, 1], [0, 1], color='#999999', lw=1); ax.plot(r.confidence, r.accuracy, color=PALETTE[0], lw=1); ax.vlines(r.confidence, *spans, color=PALETTE[0], lw=1, alpha=0.5)
         ax.scatter(r.confidence, r.accuracy, s=8 + 160 * r.clips / r.clips.sum(), color=PALETTE[0])
-        ax.set(title=f'{name}\nECE {calibration_error(predictions):.3f}', xlabel='confidence', xlim=(0, 1.03), ylim=(0, 1.03))
+        ax.set(title=f'{name}\nECE {calibration_error(predictions):.3f}', xlabel='confidence', xlim=(0, 1.03), ylim=(-0.03, 1.03))
     axes[0, 0].set(ylabel='accuracy')
     return fig
 
 # %% ../nbs/06_eval_confusion.ipynb #b1b016cc
 def plot_accuracies(results: dict, # results.json
                     protocols: Sequence[str], # which protocols, in order
+                    by_group: bool = True, # intervals over groups instead of clips
                    ): # a matplotlib figure
-    "Accuracy of every model under every protocol, with 95 % intervals and single folds as dots."
+    "Accuracy of every model under every protocol, with 95 % intervals and single folds as ticks."
     names = list(results['models']); fig, ax = new_figure(size=(9, 1 + 0.75 * len(names))); named = set()
     for j, protocol in enumerate(protocols):
         for i, name in enumerate(names):
             if not (record := results['models'][name]['protocols'].get(protocol)): continue
-            a, y = record['accuracy'], len(names) - 1 - i + (len(protocols) - 1) * 0.11 - 0.22 * j
+            a, y = record['accuracy'] | (record.get('accuracy_by_group', {}) if by_group else {}), len(names) - 1 - i + (len(protocols) - 1) * 0.11 - 0.22 * j
             ax.plot([a['low'], a['high']], [y, y], color=PALETTE[j], lw=2)
             ax.plot(a['mean'], y, 'o', color=PALETTE[j], ms=7, label=None if protocol in named else protocol.replace('_', ' ')); named.add(protocol)
             if len(a['per_fold']) > 1: ax.plot(a['per_fold'], [y] * len(a['per_fold']), '|', color=PALETTE[j], ms=8)
-    ax.set_yticks(range(len(names)), names[::-1]); ax.set(xlabel='accuracy, 95 % interval (ticks: single folds)')
+    ax.set_yticks(range(len(names)), names[::-1]); ax.set(xlabel=f'accuracy, 95 % interval over {"groups" if by_group else "clips"} (ticks: single folds)')
     ax.legend(loc='upper left', bbox_to_anchor=(1, 1))
     return fig
 
@@ -252,12 +262,12 @@ def new_results(dataset: str, # data set name
                 profile: str, # quick or full
                 seed: int, # the seed of the run
                ) -> dict: # results without models
-    "An empty results record."
-    return {'dataset': dataset, 'profile': profile, 'seed': seed, 'models': {}}
+    "An empty results record that says which versions of what, and which arithmetic, its digits come from."
+    return {'dataset': dataset, 'profile': profile, 'seed': seed, 'made_with': versions() | {'bfloat16': has_fast_bfloat16()}, 'models': {}}
 
 def results_table(results: dict, # results.json
                   protocols: Sequence[str] = ('five_folds', 'reference_validation', 'reference_test'), # columns
-                  by_group: bool = False, # intervals over groups instead of clips
+                  by_group: bool = True, # intervals over groups instead of clips
                  ) -> pd.DataFrame: # one row per model
     "The accuracies with their intervals in percent, the size, and calibration, one row per model."
     rows = []

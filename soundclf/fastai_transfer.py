@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TensorSpectrogram', 'AugmentBatch', 'NormalizeBatch', 'SpectrogramBlock', 'spectrogram_loaders', 'SoftCrossEntropy',
            'HalfPrecision', 'NoPeeking', 'TransferRecipe', 'transfer_learner', 'selection_callbacks', 'audioset_recipe',
-           'transfer_features', 'fine_tune_split', 'probe_split', 'cross_tune']
+           'transfer_features', 'transfer_code', 'fine_tune_split', 'probe_split', 'cross_tune']
 
 # %% ../nbs/04_fastai_transfer.ipynb #af4f52dc
 from collections.abc import Sequence
@@ -25,11 +25,11 @@ from torch import nn, Tensor
 from torch.nn import functional as F
 
 from .backbones import PENALTY, FrozenNet, TransferNet, cached_embeddings, fit_probe, parameter_groups, probe_features, probe_proba
-from .core import best_device, has_fast_bfloat16, seed_everything, sha256_of
+from .core import best_device, code_of, has_fast_bfloat16, seed_everything, sha256_of
 from .data import Split, class_names, clip_length, targets
 from .eval_confusion import predictions_table
 from .scratch_cnn import Run, finished_run, keep_run, pooled, predict_proba
-from .transforms import Augment, Features, audioset_features, cached_features, features_for, fit_normalize
+from .transforms import Augment, Features, Normalize, audioset_features, cached_features, features_for, fit_normalize
 
 # %% ../nbs/04_fastai_transfer.ipynb #97ea1ee3
 class TensorSpectrogram(TensorBase):
@@ -147,6 +147,11 @@ def transfer_features(backbone: str, # one of `BACKBONES`
     "AudioSet's own front end for `mn04_as`, the default log-mel for ImageNet networks."
     return audioset_features(clip_length(table)) if backbone == 'mn04_as' else features_for(table)
 
+# %% ../nbs/04_fastai_transfer.ipynb #827b2b4b
+def transfer_code() -> list: # a fingerprint of the code, and whether it runs in bfloat16
+    "What fine-tuned weights depend on besides settings and data; a part of every run's name."
+    return [code_of(fine_tune_split, TransferNet, Augment, Normalize, fit_normalize, predict_proba), has_fast_bfloat16()]
+
 # %% ../nbs/04_fastai_transfer.ipynb #c7262910
 def fine_tune_split(table: pd.DataFrame, # a clips table
                     split: Split, # training, validation (may be empty), test
@@ -159,7 +164,7 @@ def fine_tune_split(table: pd.DataFrame, # a clips table
     "One fine-tuning run; the last epoch counts, or with `select` and validation rows the best of those."
     features, classes, y = transfer_features(recipe.backbone, table), class_names(table), targets(table)
     x = cached_features(table.path, features)
-    key = sha256_of('3', asdict(recipe), asdict(features), Path(x.filename).name, classes, y.tolist(), table.group.tolist(), split.rows, seed, select)
+    key = sha256_of(transfer_code(), asdict(recipe), asdict(features), Path(x.filename).name, classes, y.tolist(), table.group.tolist(), split.rows, seed, select)
     folder = Path(folder)/key[:12]
     if run := finished_run(folder): return run
     folder.mkdir(parents=True, exist_ok=True); (folder/'log.csv').unlink(missing_ok=True)
@@ -195,7 +200,7 @@ def probe_split(table: pd.DataFrame, # a clips table
     classes, y, features, C = class_names(table), targets(table), probe_features(backbone, table), C or PENALTY[backbone]
     e = cached_embeddings(table.path, backbone, features)
     rows = split.judged
-    folder = Path(folder)/sha256_of('probe2', Path(e.filename).name, classes, y.tolist(), table.group.tolist(), list(map(int, split.train)), list(map(int, rows)), C)[:12]
+    folder = Path(folder)/sha256_of(code_of(fit_probe, probe_proba, FrozenNet), Path(e.filename).name, classes, y.tolist(), table.group.tolist(), list(map(int, split.train)), list(map(int, rows)), C)[:12]
     if run := finished_run(folder): return run
     weight, bias = fit_probe(e, y, split.train, C)
     net = FrozenNet(backbone, len(classes)).eval()

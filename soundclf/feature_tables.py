@@ -7,7 +7,7 @@ __all__ = ['URBAN_URL', 'SEGMENTED', 'STATISTICS', 'urbansound8k', 'synthetic_ur
            'compact_columns', 'frame_features', 'summarise', 'audio_table', 'official_splits', 'random_split']
 
 # %% ../nbs/09b_feature_tables.ipynb #ffd00fc6
-import inspect, re
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -17,7 +17,7 @@ import numpy as np, pandas as pd
 from joblib import Parallel, delayed
 
 from .audio import Features, load_clip
-from .core import NoSource, SoundclfError, atomic_path, data_dir, progress, sha256_file, sha256_of
+from .core import NoSource, SoundclfError, atomic_path, code_of, data_dir, progress, sha256_file, sha256_of
 from .data import Split, banner, fetch_file, manifest
 
 # %% ../nbs/09b_feature_tables.ipynb #729e0951
@@ -147,7 +147,7 @@ def audio_table(paths: Sequence[str | Path], # audio files
     from filelock import FileLock
     if not len(paths): raise SoundclfError('There are no clips to compute features of: check the data set.')
     digests = Parallel(n_jobs=4, prefer='threads')(delayed(sha256_file)(p) for p in paths)
-    code = [version('librosa'), STATISTICS, *map(inspect.getsource, (frame_features, summarise))]    # who changes them gets new features
+    code = version('librosa'), code_of(frame_features, summarise, load_clip)    # who changes them gets new features
     file = Path(cache or data_dir()/'features')/f'table-{sha256_of(code, asdict(settings), digests)[:24]}.csv'
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f'{file}.lock'):

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['NETWORKS', 'OPTIMIZERS', 'ReferenceCNN', 'conv_block', 'SmallCNN', 'one_zone', 'level_free', 'build_network',
            'Recipe', 'reference_recipe', 'shortened', 'Trainer', 'save_checkpoint', 'load_checkpoint',
-           'training_batches', 'predict_proba', 'Run', 'train_split', 'train_epochs', 'keep_run', 'finished_run',
-           'load_scratch', 'cross_validate', 'pooled', 'weight_hashes', 'reference_epoch', 'cached_epoch',
-           'epoch_speedup']
+           'training_batches', 'predict_proba', 'Run', 'training_code', 'train_split', 'train_epochs', 'keep_run',
+           'finished_run', 'load_scratch', 'cross_validate', 'pooled', 'weight_hashes', 'reference_epoch',
+           'cached_epoch', 'epoch_speedup']
 
 # %% ../nbs/03_scratch_cnn.ipynb #7603f847
 import time
@@ -20,7 +20,7 @@ from fastcore.basics import patch
 from torch import nn, Tensor
 from torch.nn import functional as F
 
-from .core import (SoundclfError, atomic_path, best_device, has_fast_bfloat16, known_name, load_weights, progress, read_json,
+from .core import (SoundclfError, atomic_path, best_device, code_of, has_fast_bfloat16, known_name, load_weights, progress, read_json,
                            save_artefact, seed_everything, sha256_of)
 from .data import Split, class_names, targets
 from .eval_confusion import latency, load_predictions, predictions_table, save_predictions
@@ -53,12 +53,12 @@ def conv_block(a: int, # channels in
 
 # %% ../nbs/03_scratch_cnn.ipynb #ec7c3403
 class SmallCNN(nn.Module):
-    "Six convolutions and a linear layer under 500 KB: features `[B, C, F, T]` to logits `[B, classes]`, any number of frames."
+    "Six convolutions and a linear layer under 500 KB: features `[B, C, F, T]` to logits `[B, classes]`; any number of frames from 16 on, and of bands from 64."
     def __init__(self, n_classes: int, # number of classes
                  channels: int = 1, # input channels
                  dropout: float = 0.2, # before the linear layer
                  zones: int = 4, # of bands that the linear layer tells apart
-                 relative: bool = False): # take each clip's mean off first, so that its level does not count
+                 relative: bool = False): # take each clip's mean off first, so that its level hardly counts
         super().__init__(); self.zones, self.relative = zones, relative
         pool, first = nn.AvgPool2d(2), nn.Conv2d(channels, 16, (3, 7), (1, 2), (1, 3), bias=False)
         self.body = nn.Sequential(first, nn.BatchNorm2d(16), nn.ReLU(inplace=True), pool, conv_block(16, 32), conv_block(32, 32), pool,
@@ -82,7 +82,7 @@ def one_zone(n_classes: int, # number of classes
 def level_free(n_classes: int, # number of classes
                channels: int = 1, # input channels
               ) -> SmallCNN: # for clips of any level
-    "The same network, deaf to level."
+    "The same network, nearly deaf to level: a louder clip lies higher in every band, though not by the same number of that band's spreads."
     return SmallCNN(n_classes, channels, relative=True)
 
 NETWORKS = {'reference': ReferenceCNN, 'small': SmallCNN, 'one-zone': one_zone, 'level-free': level_free}
@@ -114,7 +114,7 @@ class Recipe:
 # %% ../nbs/03_scratch_cnn.ipynb #ccce5448
 def reference_recipe(table: pd.DataFrame, # a clips table, whose sample rate and length count
                     ) -> tuple[Recipe, Features]: # the recipe and its features
-    "The reference's best trial (RMSprop, learning rate 0.00168, batches of 32) on its 64-band log-mels with 80 dB range."
+    "The reference's best trial (RMSprop, learning rate 0.00168, batches of 32) on its 64-band log-mels with 80 dB range; shift, mel scale, normalisation and precision are ours."
     base = features_for(table)
     features = replace(base, n_fft=1024, hop_length=512, n_mels=64, f_max=base.sample_rate / 2, top_db=80.0)
     augment = Augment(crop=features.frames, masks=2, mask_bands=6, mask_frames=round(0.1 * features.frames))
@@ -256,6 +256,13 @@ class Run:
     losses: list[float] # mean training loss of each epoch
     accuracies: list[float] # accuracy on the watched rows after each epoch, if asked for
 
+# %% ../nbs/03_scratch_cnn.ipynb #976147ad
+def training_code(recipe: Recipe, # says which augmentation and precision
+                  *more, # functions and classes of the study: its network, its batches
+                 ) -> list: # a fingerprint of the code, and whether it runs in bfloat16
+    "What trained weights depend on besides settings and data; a part of every run's name."
+    return [code_of(Trainer, Normalize, fit_normalize, predict_proba, type(recipe.augment), *more), recipe.bfloat16 and has_fast_bfloat16()]
+
 # %% ../nbs/03_scratch_cnn.ipynb #da9b4174
 def train_split(table: pd.DataFrame, # a clips table
                 split: Split, # training rows; test rows, else validation rows, are predicted
@@ -263,11 +270,11 @@ def train_split(table: pd.DataFrame, # a clips table
                 features: Features, # what the network hears
                 folder: str | Path, # where runs of this study go
                 seed: int = 42, # weights, batches, augmentation
-                watch: Callable[[int, float], None] | None = None, # called with (epoch, accuracy on the rows predicted) after each epoch
+                watch: Callable[[int, float], None] | None = None, # called with (epoch, accuracy on the rows predicted) after each epoch that is trained now
                ) -> Run: # the run
     "One training run from random weights, resumable; the last epoch's averaged weights are kept."
     x, y, classes = cached_features(table.path, features), targets(table), class_names(table)
-    key = sha256_of('3', repr(build_network(recipe.network, len(classes), x.shape[1])), asdict(recipe), asdict(features), Path(x.filename).name, classes, y.tolist(), table.group.tolist(), split.rows, seed)
+    key = sha256_of(training_code(recipe, NETWORKS.get(recipe.network), training_batches, _prepare), repr(build_network(recipe.network, len(classes), x.shape[1])), asdict(recipe), asdict(features), Path(x.filename).name, classes, y.tolist(), table.group.tolist(), split.rows, seed)
     folder = Path(folder)/key[:12]
     rows = split.judged
     if run := finished_run(folder): return run
@@ -295,19 +302,20 @@ def train_epochs(trainer: Trainer, # a network and its recipe
                  name: str = '', # shown beside the progress bar
                  accuracy: Callable[[], float] | None = None, # measured after each epoch if there is `watch`
                  watch: Callable[[int, float], None] | None = None, # called with (epoch, accuracy) after each epoch
-                ) -> tuple[list[float], list[float]]: # (mean loss of each epoch, accuracy after each)
+                ) -> tuple[list[float], list[float]]: # (mean loss of each epoch, accuracy after each that was watched)
     "The course of a training that goes on where it was stopped: a checkpoint every ten epochs."
     file, log = folder/'checkpoint.pt', folder/'log.csv'
     done = load_checkpoint(trainer, g, file)
     past = pd.read_csv(log).head(done) if done else pd.DataFrame({'loss': [], 'accuracy': []})
-    losses, accuracies = past.loss.tolist(), past.accuracy.dropna().tolist()
+    losses, seen = past.loss.tolist(), past.accuracy.tolist()    # nan where nobody watched
     for epoch in progress(range(done, trainer.recipe.epochs), name):
         losses.append(trainer.run_epoch(batches()))
-        if watch: accuracies.append(accuracy()); watch(epoch, accuracies[-1])
+        seen.append(accuracy() if watch else np.nan)
+        if watch: watch(epoch, seen[-1])
         if epoch % 10 == 9 or epoch == trainer.recipe.epochs - 1:
-            with atomic_path(log) as tmp: pd.DataFrame({'loss': losses, 'accuracy': accuracies or np.nan}).to_csv(tmp, index=False)
+            with atomic_path(log) as tmp: pd.DataFrame({'loss': losses, 'accuracy': seen}).to_csv(tmp, index=False)
             save_checkpoint(trainer, g, file)
-    return losses, accuracies
+    return losses, [a for a in seen if not np.isnan(a)]
 
 # %% ../nbs/03_scratch_cnn.ipynb #b1c2d3e5
 def keep_run(model: nn.Module, # normalisation and network
@@ -332,7 +340,7 @@ def finished_run(folder: str | Path, # a run's folder
 # %% ../nbs/03_scratch_cnn.ipynb #b02b8314
 def load_scratch(folder: str | Path, # an artefact made by `train_split`
                  classes: Sequence[str] | None = None, # the classes expected, if they matter
-                ) -> tuple[nn.Module, Features]: # (normalised features [B, C, F, T] to logits, what it hears)
+                ) -> tuple[nn.Module, Features]: # (features [B, C, F, T] as they come from `cached_features` to logits, what it hears)
     "A trained network with its normalisation in front, and its features; raises `SoundclfError` for other classes."
     config = read_json(Path(folder)/'config.json')
     parts = nn.ModuleDict({'normalize': Normalize(torch.zeros(config['input']), torch.ones(config['input'])),

@@ -24,7 +24,7 @@ from .backbones import MN04Features, PENALTY, VIEWS, fit_probe, probe_proba, rol
 from .core import SoundclfError, known_name, load_weights, progress, read_json, seed_everything, sha256_file, sha256_of
 from .data import Split, class_names, targets
 from .eval_confusion import metrics, predictions_table, probabilities, relative_path
-from .scratch_cnn import Recipe, Run, Trainer, conv_block, finished_run, keep_run, pooled, train_epochs
+from .scratch_cnn import Recipe, Run, Trainer, conv_block, finished_run, keep_run, pooled, train_epochs, training_code
 from .transforms import Features, Normalize, audioset_features, front_end, load_clip, mask
 
 # %% ../nbs/08_waveform_cnn.ipynb #ffee5530
@@ -299,7 +299,8 @@ def train_segments(table: pd.DataFrame, # a clips table of two classes
 def _run_key(table, split, recipe, seed) -> str:
     "Names a run by all that its result depends on."
     sounds = [sha256_file(p) for p in table.path]
-    return sha256_of('1', repr(build_waveform(recipe)), asdict(recipe), sounds, table.label.tolist(), table.group.tolist(), table.fold.tolist(), split.rows, seed)[:12]
+    code = training_code(recipe, build_waveform, segment_batches, SegmentSampler, cut_seconds, predict_seconds, fit_level, read_waves, load_clip, conv_block, mask)
+    return sha256_of(code, repr(build_waveform(recipe)), asdict(recipe), sounds, table.label.tolist(), table.group.tolist(), table.fold.tolist(), split.rows, seed)[:12]
 
 # %% ../nbs/08_waveform_cnn.ipynb #300a534f
 def segment_batches(sampler: SegmentSampler, # draws segments

@@ -38,6 +38,6 @@ if __name__ == '__main__':
     problems = [p for nb in sorted((ROOT/'nbs').glob('*.ipynb')) for p in untidy(nb)]
     problems += [f'{f} is not what nbdev_clean and nbdev_export make of it: run both' for f in stale_files()]
     readme = subprocess.run([sys.executable, str(ROOT/'tests'/'readme.py'), 'check'], capture_output=True, text=True)
-    problems += [readme.stdout.strip()] if readme.returncode else []
+    problems += [readme.stdout.strip() or readme.stderr.strip()[-500:]] if readme.returncode else []
     print('\n'.join(problems) or 'notebooks, modules and README agree')
     sys.exit(bool(problems))

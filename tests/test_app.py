@@ -138,6 +138,7 @@ def test_train_says_what_is_wrong(shop):
     assert not app.exception and 'cannot name a model' in app.error[0].value
     app = open_page('Train'); app.text_input[0].set_value('/nowhere').run()
     press(app, 'Train')
-    while is_training(shop[0]/'models'/'mine'): time.sleep(0.2)
+    until = time.monotonic() + 120
+    while is_training(shop[0]/'models'/'mine'): assert time.monotonic() < until; time.sleep(0.2)
     app.run()
     assert not app.exception and 'does not exist' in app.error[0].value

@@ -32,14 +32,14 @@ def _terminal(folder):
 
 
 def test_two_terminals_work_on_one_study(tmp_path):
-    from soundclf.optuna_tuning import FINISHED, open_study
+    from soundclf.optuna_tuning import is_finished, open_study
     context = multiprocessing.get_context('spawn')
     terminals = [context.Process(target=_terminal, args=(str(tmp_path),)) for _ in range(2)]
     for t in terminals: t.start()
     for t in terminals: t.join(120)
     assert all(t.exitcode == 0 for t in terminals)
     trials = open_study('shared', tmp_path).trials
-    assert 12 <= sum(t.state in FINISHED for t in trials) <= 13
+    assert 12 <= sum(map(is_finished, trials)) <= 13
     values = [t.params['x'] for t in trials if t.state == optuna.trial.TrialState.COMPLETE]
     assert len(set(values)) == len(values)
 
@@ -54,16 +54,20 @@ def test_reports_read_the_schema():
         for protocol in model['protocols'].values():
             a = protocol['accuracy']
             assert a['low'] <= a['mean'] <= a['high'] and protocol['selection'] and protocol['weights']
+            f, g = protocol['macro_f1'], protocol['accuracy_by_group']
+            assert f['low'] <= f['mean'] <= f['high'] and g['low'] <= a['mean'] <= g['high']
         for protocol in filter(None, [model['protocols'].get('five_folds')]):
             assert protocol['n'] == 400 and len(protocol['accuracy']['per_fold']) == 5
 
 
 def test_stored_predictions_give_the_stored_figures():
-    "The numbers in results.json follow from the committed predictions."
+    "The numbers and intervals in results.json follow from the committed predictions."
     from soundclf.core import read_json
-    from soundclf.eval_confusion import load_predictions, metrics
+    from soundclf.eval_confusion import load_predictions, metrics, protocol_record
     folder = ROOT/'figures'/'esc50-10'
     for name, model in read_json(folder/'results.json')['models'].items():
-        if not (told := model['protocols'].get('five_folds')): continue
-        found = metrics(load_predictions(folder/'predictions'/f'{name}.csv'))
-        assert abs(found['accuracy'] - told['accuracy']['mean']) < 1e-4 and abs(found['ece'] - told['ece']) < 1e-4
+        found = load_predictions(folder/'predictions'/f'{name}.csv'); told = model['protocols']
+        if 'five_folds' in told: assert told['five_folds'] == protocol_record(found, told['five_folds']['selection'], told['five_folds']['weights']), name
+        halves = [told['reference_validation'], told['reference_test']]; first = found[found.fold == found.fold.min()]
+        assert sum(h['n'] for h in halves) == len(first), name
+        assert abs(sum(h['n'] * h['accuracy']['mean'] for h in halves) / len(first) - metrics(first)['accuracy']) < 1e-4, name
