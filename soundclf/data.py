@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np, pandas as pd, soundfile as sf
 from joblib import Parallel, delayed
 
-from .audio import AUDIO_SUFFIXES, decode, find_audio
+from .audio import AUDIO_SUFFIXES, LOUDEST, decode, find_audio
 from .core import NoSource, SoundclfError, atomic_path, data_dir, known_name, mirror_dir, new_figure, progress, sha256_file
 
 # %% ../nbs/01_data.ipynb #3fc3f381
@@ -46,7 +46,7 @@ def clips_table(paths: Sequence[str | Path], # audio files
                ) -> pd.DataFrame: # columns path, label, fold, group, duration (s), sample_rate (Hz), channels, ...
     "A clips table, sorted by path."
     paths = [str(p) for p in paths]
-    group = [Path(p).stem for p in paths] if group is None else group
+    if group is None: stems = [Path(p).stem for p in paths]; group = stems if len(set(stems)) == len(stems) else paths
     table = pd.DataFrame({'path': paths, 'label': labels, 'fold': 0 if fold is None else fold, 'group': group})
     table = pd.concat([table, read_headers(paths), pd.DataFrame(extra)], axis=1)
     table[['label', 'group']] = table[['label', 'group']].astype(str)
@@ -292,25 +292,45 @@ def _subset(sizes: Sequence[int], goal: int) -> list[int]:
         for total, chosen in list(reach.items()): reach.setdefault(total + size, chosen + [i])
     return reach[min(reach, key=lambda total: (abs(total - goal), total))]
 
+def _halved(counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    "Which rows of a table of clips, groups x classes, make one half: of some random deals the one with the most even classes and sizes."
+    counts = np.column_stack([counts, counts.sum(1)]).astype(float)
+    deals = [_dealt(counts, rng.permutation(len(counts))) for _ in range(max(1, 500 // len(counts)))]
+    return min(deals, key=lambda side: ((side @ counts) ** 2).sum()) < 0
+
+def _dealt(counts: np.ndarray, order: np.ndarray) -> np.ndarray:
+    "Groups dealt in this order to the sides 1 and -1, each where it is lacking, then moved and swapped as long as that helps."
+    side, lead = np.ones(len(counts)), np.zeros(counts.shape[1])
+    for i in order:
+        if lead @ counts[i] > 0: side[i] = -1
+        lead += side[i] * counts[i]
+    while True:
+        move = -2 * side[:, None] * counts; alone = 2 * move @ (side @ counts) + (move**2).sum(1)
+        gain = alone[:, None] + alone + 2 * move @ move.T; np.fill_diagonal(gain, alone)
+        i, j = np.unravel_index(gain.argmin(), gain.shape)
+        if gain[i, j] >= 0: return side
+        side[[i, j]] *= -1
+
 # %% ../nbs/01_data.ipynb #cbb522db
 def reference_split(table: pd.DataFrame, # a clips table with folds
                     seed: int = 42, # which halves
                     fold: int | None = None, # the fold that is halved; default: the first
                    ) -> Split: # training rows of the other folds; two class-balanced halves of `fold`
-    "The reference's protocol, grouped: one fold halved per class into validation and test without cutting a recording."
-    fold, labels, groups = table.fold.min() if fold is None else fold, table.label.to_numpy(), table.group.to_numpy()
-    rng, held = np.random.default_rng(seed), np.flatnonzero(table.fold == fold)
-    valid: list[int] = []
-    for label, rows in table.iloc[held].groupby('label'):
-        sizes = rows.group.value_counts().sort_index()
-        order = rng.permutation(len(sizes))
-        chosen = sizes.index[order[_subset(sizes.to_numpy()[order], len(rows) // 2)]]
-        valid += [r for r in held if labels[r] == label and groups[r] in set(chosen)]
-    valid = np.sort(np.array(valid, int))
-    return assert_disjoint(table, Split('reference', np.flatnonzero(table.fold != fold), valid, np.setdiff1d(held, valid)))
+    "The reference's protocol, grouped: one fold halved, class by class where groups allow it, into validation and test without cutting a recording."
+    fold, rng = table.fold.min() if fold is None else fold, np.random.default_rng(seed)
+    held = np.flatnonzero(table.fold == fold); part = table.iloc[held]; counts = pd.crosstab(part.group, part.label)
+    if (counts > 0).sum(axis=1).max() > 1: chosen = counts.index[_halved(counts.to_numpy(), rng)]
+    else: chosen = [g for _, rows in part.groupby('label') for g in _half_of_class(rows, rng)]
+    valid = part.group.isin(chosen).to_numpy()
+    return assert_disjoint(table, Split('reference', np.flatnonzero(table.fold != fold), held[valid], held[~valid]))
+
+def _half_of_class(rows: pd.DataFrame, rng: np.random.Generator) -> pd.Index:
+    "Groups that hold half the clips of a class, as nearly as can be."
+    sizes = rows.group.value_counts().sort_index(); order = rng.permutation(len(sizes))
+    return sizes.index[order[_subset(sizes.to_numpy()[order], len(rows) // 2)]]
 
 # %% ../nbs/01_data.ipynb #0b6f7601
-PROBLEMS = ('unreadable', 'empty', 'nan', 'silent', 'short', 'rate', 'duplicate')
+PROBLEMS = ('unreadable', 'empty', 'nan', 'huge', 'silent', 'short', 'rate', 'duplicate')
 
 def _examine(path: str, shortest: float, silence: float) -> tuple[list[str], str, int, int]:
     "(problems, content hash, frames, rate) of one file."
@@ -319,6 +339,7 @@ def _examine(path: str, shortest: float, silence: float) -> tuple[list[str], str
     found, n = [], wave.shape[1]
     if n == 0: found.append('empty')
     elif not np.isfinite(wave).all(): found.append('nan')
+    elif np.abs(wave).max() >= LOUDEST: found.append('huge')
     elif np.abs(wave).max() < silence: found.append('silent')
     if 0 < n < shortest * rate: found.append('short')
     return found, sha256_file(path), n, rate
@@ -329,7 +350,7 @@ def check_clips(table: pd.DataFrame, # a clips table
                 silence: float = 1e-4, # a peak below this is silence (-80 dB full scale)
                 n_jobs: int = 4, # threads
                ) -> pd.DataFrame: # one row per problem: path, problem, detail
-    "Every unreadable, empty, not-a-number, silent, too short, mislabelled-rate or duplicate file, one row each."
+    "Every unreadable, empty, not-a-number, absurdly large, silent, too short, mislabelled-rate or duplicate file, one row each."
     jobs = Parallel(n_jobs=n_jobs, prefer='threads', return_as='generator')(delayed(_examine)(p, shortest, silence) for p in table.path)
     seen = list(progress(jobs, 'check', len(table)))
     rows = [(p, problem, '') for p, (found, *_) in zip(table.path, seen) for problem in found]
@@ -427,10 +448,10 @@ def near_duplicates(table: pd.DataFrame, # a clips table
                     window: float = 1.0, # seconds that must agree; shorter clips are compared whole
                     n_jobs: int = 4, # threads
                    ) -> pd.DataFrame: # one row per pair: path_a, path_b, similarity (0..1), seconds, offset (s), group_a, group_b
-    "Pairs of clips that hold the same sound for a window or more, in their first minute, also after a change of level or sample rate (Wang, 2003)."
+    "Pairs of clips that hold the same sound for a window or more, in their first minute, also after a change of level or sample rate (Wang, 2003); misses a shared sound that is not some 13 dB louder than all else in both."
     jobs = Parallel(n_jobs=n_jobs, prefer='threads', return_as='generator')(delayed(_probe_wave)(p) for p in table.path)
     waves = list(progress(jobs, 'probe', len(table)))
-    marks = [_landmarks(w) for w in waves]
+    marks = [_landmarks(w) for w in progress(waves, 'landmarks')]
     pairs = _candidates(marks) if len(waves) > 1 else []
     rows = [(i, j, *_aligned_similarity(waves[i], waves[j], window)) for i, j in progress(pairs, 'align')]
     found = pd.DataFrame(rows, columns=['a', 'b', 'similarity', 'seconds', 'offset'])
@@ -464,10 +485,10 @@ def folder(path: str | Path, # a folder of class folders, or a CSV with columns 
            k: int = 5, # folds to make where there are none
            seed: int = 42, # seed of those folds
           ) -> pd.DataFrame: # clips table
-    "The clips of a folder of class folders or of a CSV; raises `SoundclfError` for one class or a class with one clip."
+    "The clips of a folder of class folders or of a CSV, in folds; raises `SoundclfError` for one class or a class with one clip, and warns of what crosses folds that were given."
     path, table = Path(path).expanduser().resolve(), labelled_clips(path)
     _enough(path, table)
-    return table if table.fold.notna().all() else _enough(path, _with_folds(table, k, seed))
+    return _warned(path, table) if table.fold.notna().all() else _enough(path, _with_folds(table, k, seed))
 
 def labelled_clips(path: str | Path, # a folder of class folders, or a CSV with columns path, label[, fold, group]
                   ) -> pd.DataFrame: # clips table, as it is; folds are empty where there are none
@@ -486,6 +507,14 @@ def _enough(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     if groups.min() < 2: raise SoundclfError(f"{path}: all clips of class '{groups.idxmin()}' are of one recording, and training and test need one each: add another or remove the class.")
     return table
 
+def _warned(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    "The table, with its own folds; warns of broken clips and of near-duplicates in different folds."
+    broken, pairs = check_clips(table), crossing(table, near_duplicates(table))
+    broken = broken[broken.problem.isin(('unreadable', 'empty', 'nan', 'huge'))]
+    if len(broken): warnings.warn(f'{path} lists broken clips (in all {len(broken)}; the first: {broken.path.iloc[0]}, {broken.problem.iloc[0]}): replace them or take their rows out.')
+    if len(pairs): warnings.warn(f'{path} has one sound in two folds (pairs of clips: {len(pairs)}; the first: {pairs.path_a.iloc[0]} and {pairs.path_b.iloc[0]}): give each pair one fold.')
+    return table
+
 def _with_folds(table: pd.DataFrame, k: int, seed: int) -> pd.DataFrame:
     "The usable clips, near-duplicates in one group, in up to `k` folds."
     table = drop_bad(table, check_clips(table))
@@ -494,6 +523,7 @@ def _with_folds(table: pd.DataFrame, k: int, seed: int) -> pd.DataFrame:
     return table.assign(fold=grouped_folds(table, min(k, n, int(table.label.value_counts().max())), seed))
 
 def _class_folders(path: Path) -> pd.DataFrame:
+    "The sounds of class folders, each a group of its own, for a folder does not say what was recorded together."
     files = [p for p in find_audio(path) if p.parent != path]
     if not files: raise SoundclfError(f"{path} has no sounds in class folders: expected {path.name}/CLASS/FILE.wav (or flac, ogg, mp3).")
     return clips_table(files, [p.relative_to(path).parts[0] for p in files], group=[str(p.relative_to(path)) for p in files]).assign(fold=None)
@@ -503,6 +533,8 @@ def _clips_csv(path: Path) -> pd.DataFrame:
     rows = read_labels(path)
     files = [path.parent/p for p in rows.path]
     if gone := [str(f) for f in files if not f.is_file()]: raise SoundclfError(f"{path} names {len(gone)} missing files (the first: {gone[0]}): correct the path column.")
+    twice = pd.Series([str(f.resolve()) for f in files]); twice = twice[twice.duplicated(keep=False)]
+    if len(twice): raise SoundclfError(f"{path} lists {twice.iloc[0]} {(twice == twice.iloc[0]).sum()} times (as {', '.join(rows.path[twice.index[twice == twice.iloc[0]]])}): keep one of these rows.")
     group = rows.path if 'group' not in rows else rows.group.where(rows.group != '', rows.path)
     table = clips_table(files, rows.label.to_list(), None, group.to_list(), given=rows.get('fold', pd.Series([''] * len(rows))).to_list())
     fold = pd.to_numeric(table.pop('given'), errors='coerce')
@@ -555,13 +587,14 @@ def clip_length(table: pd.DataFrame, # a clips table
 def silence_shares(table: pd.DataFrame, # a clips table
                    n_jobs: int = 4, # threads
                   ) -> np.ndarray: # [clips, 3]: share of exact zeros overall, leading, trailing
-    "How much of each clip is digital silence, and where."
+    "How much of each clip is digital silence, and where; a clip without sound, or without samples, is all silence."
     def one(path):
         zero = (decode(path)[0] == 0).all(0)
+        if zero.all(): return np.ones(3)
         sound = np.flatnonzero(~zero)
-        first, last = (sound[0], len(zero) - 1 - sound[-1]) if len(sound) else (len(zero), len(zero))
-        return np.array([zero.mean(), first / len(zero), last / len(zero)])
-    return np.stack(Parallel(n_jobs=n_jobs, prefer='threads')(delayed(one)(p) for p in table.path))
+        return np.array([zero.mean(), sound[0] / len(zero), (len(zero) - 1 - sound[-1]) / len(zero)])
+    jobs = Parallel(n_jobs=n_jobs, prefer='threads', return_as='generator')(delayed(one)(p) for p in table.path)
+    return np.stack(list(progress(jobs, 'silence', len(table))))
 
 # %% ../nbs/01_data.ipynb #26fe12af
 def plot_labels(table: pd.DataFrame, # a clips table
@@ -582,10 +615,12 @@ def plot_lengths(table: pd.DataFrame, # a clips table
     "Lengths as a histogram and by label, and sample rates as bars."
     fig, (a, b, c) = new_figure(1, 3, size=(13, 4), width_ratios=[1, 1.4, 0.8])
     table = table.dropna(subset='duration'); classes = class_names(table)
-    a.hist(table.duration, bins=30); a.set(xlabel='length (s)', ylabel='clips', title='Lengths')
+    mean, alike = table.duration.mean(), table.duration.max() - table.duration.min() < 0.02
+    a.hist(table.duration, bins=mean + np.array([-0.02, 0.02]) if alike else 30); a.set(xlabel='length (s)', ylabel='clips', title='Lengths')
     jitter = np.random.default_rng(0).uniform(-0.3, 0.3, len(table))
     b.plot(table.duration, targets(table) + jitter, '.', ms=4, alpha=0.5); b.set_yticks(range(len(classes)), classes)
     b.set(xlabel='length (s)', title='Length by label'); b.invert_yaxis()
+    for ax in (a, b) if alike else (): ax.set_xlim(mean - 0.5, mean + 0.5)
     rates = table.sample_rate.value_counts().sort_index()
     c.bar([f'{r / 1000:g}' for r in rates.index], rates); c.set(xlabel='sample rate (kHz)', ylabel='clips', title='Sample rates')
     return fig
@@ -594,7 +629,7 @@ def plot_lengths(table: pd.DataFrame, # a clips table
 def plot_examples(table: pd.DataFrame, # a clips table
                   fold: int | None = None, # take the examples from this fold; None for any
                  ): # a matplotlib figure
-    "Waveform and log-mel spectrogram of the first clip of each class."
+    "Waveform and log-mel spectrogram of the first clip of each class, levels relative to the clip's maximum."
     import librosa
     rows = (table if fold is None else table[table.fold == fold]).groupby('label').first()
     fig, axes = new_figure(len(rows), 2, size=(11, 1.25 * len(rows)), width_ratios=[1, 1.3], squeeze=False)
@@ -605,5 +640,5 @@ def plot_examples(table: pd.DataFrame, # a clips table
         image = right.imshow(mel, origin='lower', aspect='auto', vmin=-80, vmax=0, extent=(0, len(wave) / rate, 0, 64), interpolation='nearest')
         right.set(ylabel='mel band')
     for ax in axes[-1]: ax.set(xlabel='time (s)')
-    fig.colorbar(image, ax=axes[:, 1].tolist(), label='level (dB)', aspect=60)
+    fig.colorbar(image, ax=axes[:, 1].tolist(), label="level (dB, 0 is the clip's own maximum)", aspect=60)
     return fig

@@ -41,7 +41,7 @@ def audioset_features(duration: float = 5.0, # seconds
 
 # %% ../nbs/02_transforms.ipynb #7091392c
 class LogMel(nn.Module):
-    "Natural-log mel power spectrogram, waveform `[..., samples]` to `[..., n_mels, frames]` (Slaney's mel scale and norm)."
+    "Natural-log mel power spectrogram, waveform `[B, C, samples]` to `[B, C, n_mels, frames]` (Slaney's mel scale and norm)."
     floor = 1e-7
     def __init__(self, features: Features): # settings
         super().__init__()
@@ -52,13 +52,14 @@ class LogMel(nn.Module):
             n_mels=features.n_mels, f_min=features.f_min, f_max=features.f_max, norm='slaney', mel_scale='slaney')
 
     def forward(self, wave: Tensor) -> Tensor:
+        if self.top_db and wave.ndim < 3: raise SoundclfError(f'top_db needs waveforms of shape [batch, channels, samples], and this one has {wave.ndim} dimensions: say with wave[:, None] or wave[None] which one is missing.')
         logmel = torch.log(self.mel(wave) + self.floor)
         if not self.top_db: return logmel
         return torch.maximum(logmel, logmel.amax((-3, -2, -1), keepdim=True) - self.top_db * np.log(10) / 10)
 
 # %% ../nbs/02_transforms.ipynb #36934aa8
 class MFCC(nn.Module):
-    "Mel-frequency cepstral coefficients, `[..., samples]` to `[..., n_mfcc, frames]` (orthonormal DCT-II of the log-mel)."
+    "Mel-frequency cepstral coefficients, `[B, C, samples]` to `[B, C, n_mfcc, frames]` (orthonormal DCT-II of the log-mel)."
     def __init__(self, features: Features): # settings
         super().__init__()
         self.logmel = LogMel(features)
@@ -176,13 +177,13 @@ def fit_normalize(x: np.ndarray, # features of many clips, first axis clips, las
                   rows: np.ndarray, # training rows
                   block: int = 256, # clips held in memory at a time
                  ) -> Normalize: # constants per channel and band
-    "The normalisation of the training rows, computed in blocks in double precision."
+    "The normalisation of the training rows, computed in blocks in double precision; no spread counts for less than a tenth of its channel's mean."
     axes, total, squares, n = (0, x.ndim - 1), 0.0, 0.0, 0
     for i in range(0, len(rows), block):
         part = np.asarray(x[np.sort(rows[i:i + block])], 'float64')
         total, squares, n = total + part.sum(axes), squares + (part**2).sum(axes), n + part.shape[0] * part.shape[-1]
-    mean = total / n
-    return Normalize(*(torch.from_numpy(v)[..., None] for v in (mean, np.sqrt(np.maximum(squares / n - mean**2, 1e-8)))))
+    mean = total / n; std = np.sqrt(np.maximum(squares / n - mean**2, 1e-8))
+    return Normalize(*(torch.from_numpy(v)[..., None] for v in (mean, np.maximum(std, 0.1 * std.mean(-1, keepdims=True)))))
 
 # %% ../nbs/02_transforms.ipynb #b651406a
 def _uniform(x: Tensor, low: int, high: int, g: torch.Generator) -> Tensor:
@@ -242,7 +243,7 @@ def mixup(x: Tensor, # [B, C, F, T], natural-log power
           y: Tensor, # [B, classes], probabilities
           alpha: float, # both parameters of the Beta distribution of the shares
           g: torch.Generator, # on the batch's device
-          power: bool = True, # mix power (True) or the features themselves (False)
+          power: bool = True, # mix power (True, for log-mels only) or the features themselves (False)
          ) -> tuple[Tensor, Tensor]: # mixed batch, mixed labels
     "Each clip mixed with another of the batch, and its label likewise; in the power domain at equal levels (after Tokozume et al., ICLR 2018)."
     seed = int(torch.randint(2**31, (), generator=g, device=g.device))
@@ -267,7 +268,7 @@ class Augment:
     level: float = 0.0 # spread of the level, log units
     tilt: float = 0.0 # spread of the random filter, log units
     mixup: float = 0.0 # Beta parameter; 0 for none
-    power: bool = True # mixup in the power domain
+    power: bool = True # mixup in the power domain, for log-mels only; False for mfcc and audioset
     masks: int = 0 # frequency masks and time masks per clip
     mask_bands: int = 16 # widest frequency mask
     mask_frames: int = 20 # longest time mask
