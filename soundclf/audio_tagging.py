@@ -24,7 +24,7 @@ from .core import SoundclfError, atomic_path, data_dir, load_weights, progress, 
 from .data import Split, class_names, targets
 from .eval_confusion import predictions_table, probabilities
 from .scratch_cnn import NETWORKS, Recipe, Run, Trainer, build_network, finished_run, keep_run, pooled, train_epochs, training_code
-from .transforms import Normalize, front_end, front_end_code
+from .transforms import Normalize, from_sums, front_end, front_end_code
 
 # %% ../nbs/09_audio_tagging.ipynb #c4ff9477
 def trimmed(path: str | Path, # an audio file
@@ -154,8 +154,7 @@ def fit_store_normalize(store: FeatureStore, # features
     "Mean and standard deviation of every band over all frames of the training clips, in one pass."
     total = squares = 0.0; n = 0
     for r in rows: x = store.get(r).astype('float64'); total, squares, n = total + x.sum(1), squares + np.square(x).sum(1), n + x.shape[1]
-    mean = total / n
-    return Normalize(*(torch.from_numpy(v)[None, :, None] for v in (mean, np.sqrt(np.maximum(squares / n - mean**2, 1e-8)))))
+    return from_sums(total[None], squares[None], n)
 
 # %% ../nbs/09_audio_tagging.ipynb #36f36f1b
 def tag_batches(store: FeatureStore, # features

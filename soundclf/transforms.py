@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['FRONT_ENDS', 'features_for', 'audioset_features', 'LogMel', 'MFCC', 'AudioSetMel', 'Deltas', 'front_end',
-           'front_end_code', 'extract', 'cached_features', 'Normalize', 'fit_normalize', 'roll_crop', 'shift_bands',
-           'color', 'mask', 'mixup', 'Augment', 'time_shift', 'add_noise', 'Features', 'resample', 'rechannel',
-           'fit_length', 'load_clip']
+           'front_end_code', 'extract', 'cached_features', 'Normalize', 'fit_normalize', 'from_sums', 'roll_crop',
+           'shift_bands', 'color', 'mask', 'mixup', 'Augment', 'time_shift', 'add_noise', 'Features', 'resample',
+           'rechannel', 'fit_length', 'load_clip']
 
 # %% ../nbs/02_transforms.ipynb #e749388f
 from collections.abc import Sequence
@@ -177,11 +177,18 @@ def fit_normalize(x: np.ndarray, # features of many clips, first axis clips, las
                   rows: np.ndarray, # training rows
                   block: int = 256, # clips held in memory at a time
                  ) -> Normalize: # constants per channel and band
-    "The normalisation of the training rows, computed in blocks in double precision; no spread counts for less than a tenth of its channel's mean."
+    "The normalisation of the training rows, computed in blocks in double precision."
     axes, total, squares, n = (0, x.ndim - 1), 0.0, 0.0, 0
     for i in range(0, len(rows), block):
         part = np.asarray(x[np.sort(rows[i:i + block])], 'float64')
         total, squares, n = total + part.sum(axes), squares + (part**2).sum(axes), n + part.shape[0] * part.shape[-1]
+    return from_sums(total, squares, n)
+
+def from_sums(total: np.ndarray, # per channel and band, or channel
+              squares: np.ndarray, # sums of squares, likewise
+              n: int, # values behind each sum
+             ) -> Normalize: # constants per channel and band
+    "The normalisation that sums over training clips give; no spread counts for less than a tenth of its channel's mean."
     mean = total / n; std = np.sqrt(np.maximum(squares / n - mean**2, 1e-8))
     return Normalize(*(torch.from_numpy(v)[..., None] for v in (mean, np.maximum(std, 0.1 * std.mean(-1, keepdims=True)))))
 
