@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TensorSpectrogram', 'AugmentBatch', 'NormalizeBatch', 'SpectrogramBlock', 'spectrogram_loaders', 'SoftCrossEntropy',
            'HalfPrecision', 'NoPeeking', 'TransferRecipe', 'transfer_learner', 'selection_callbacks', 'audioset_recipe',
-           'transfer_features', 'transfer_code', 'fine_tune_split', 'probe_split', 'cross_tune']
+           'transfer_code', 'fine_tune_split', 'probe_split', 'cross_tune']
 
 # %% ../nbs/04_fastai_transfer.ipynb #af4f52dc
 from collections.abc import Sequence
@@ -24,12 +24,12 @@ from fastai.torch_core import TensorBase
 from torch import nn, Tensor
 from torch.nn import functional as F
 
-from .backbones import PENALTY, FrozenNet, TransferNet, cached_embeddings, fit_probe, parameter_groups, probe_features, probe_proba
+from .backbones import PROBE_C, FrozenNet, TransferNet, backbone_features, cached_embeddings, fit_probe, parameter_groups, probe_proba
 from .core import best_device, code_of, has_fast_bfloat16, seed_everything, sha256_of
-from .data import Split, class_names, clip_length, targets
+from .data import Split, class_names, targets
 from .eval_confusion import predictions_table
 from .scratch_cnn import Run, finished_run, keep_run, pooled, predict_proba
-from .transforms import Augment, Features, Normalize, audioset_features, cached_features, features_for, fit_normalize
+from .transforms import Augment, Normalize, cached_features, fit_normalize
 
 # %% ../nbs/04_fastai_transfer.ipynb #97ea1ee3
 class TensorSpectrogram(TensorBase):
@@ -106,9 +106,9 @@ class TransferRecipe:
     backbone: str = 'squeezenet1_1' # one of `BACKBONES`
     pretrained: bool = True # False starts from random weights, for comparison and tests
     epochs: int = 16 # with all weights free
-    freeze_epochs: int = 3 # before, with the head alone
-    base_lr: float = 3e-3 # peak for the head; half of it once the body is free
-    lr_mult: float = 100.0 # how many times smaller the rate of the first layers is
+    freeze_epochs: int = 3 # before, with the head and the body's batch norms, if it has any (fastai's `train_bn`)
+    base_lr: float = 3e-3 # peak for the head; half of it once all weights are free
+    lr_mult: float = 100.0 # how many times smaller the rate of the first layers is then
     batch_size: int = 16 # clips per step
     weight_decay: float = 0.02 # decoupled
     dropout: float = 0.5 # in the head
@@ -130,24 +130,17 @@ def transfer_learner(dls: DataLoaders, # from `spectrogram_loaders`
     learn.remove_cb(ProgressCallback)
     return learn
 
-def selection_callbacks(patience: int = 6, # epochs without improvement before stopping
+def selection_callbacks(patience: int = 6, # epochs without improvement before a phase stops
                        ) -> list[Callback]: # for learners whose validation rows lie inside the training folds
-    "Early stopping, and the best epoch's weights back at the end, both by validation accuracy."
-    return [SaveModelCallback('accuracy', fname='best', with_opt=False), EarlyStoppingCallback('accuracy', patience=patience)]
+    "The best epoch's weights back at the end, whichever phase it lies in, and early stopping within a phase, both by validation accuracy."
+    return [SaveModelCallback('accuracy', fname='best', with_opt=False, reset_on_fit=False), EarlyStoppingCallback('accuracy', patience=patience)]
 
 # %% ../nbs/04_fastai_transfer.ipynb #5b41a5ba
 def audioset_recipe() -> TransferRecipe: # for `mn04_as`
     "The recipe for fine-tuning `mn04_as`."
     return TransferRecipe('mn04_as', epochs=6, freeze_epochs=2, base_lr=3e-3, lr_mult=20.0, dropout=0.3, scale=1.0, augment=Augment(mixup=0.3, power=False, masks=1))
 
-# %% ../nbs/04_fastai_transfer.ipynb #a033fd91
-def transfer_features(backbone: str, # one of `BACKBONES`
-                      table: pd.DataFrame, # a clips table
-                     ) -> Features: # what the backbone hears
-    "AudioSet's own front end for `mn04_as`, the default log-mel for ImageNet networks."
-    return audioset_features(clip_length(table)) if backbone == 'mn04_as' else features_for(table)
-
-# %% ../nbs/04_fastai_transfer.ipynb #827b2b4b
+# %% ../nbs/04_fastai_transfer.ipynb #2d1e86be
 def transfer_code() -> list: # a fingerprint of the code, and whether it runs in bfloat16
     "What fine-tuned weights depend on besides settings and data; a part of every run's name."
     return [code_of(fine_tune_split, TransferNet, Augment, Normalize, fit_normalize, predict_proba), has_fast_bfloat16()]
@@ -161,8 +154,8 @@ def fine_tune_split(table: pd.DataFrame, # a clips table
                     cbs: Sequence[Callback] = (), # more callbacks, e.g. pruning
                     select: bool = True, # stop early and keep the best epoch by the validation rows, if there are any
                    ) -> Run: # the run
-    "One fine-tuning run; the last epoch counts, or with `select` and validation rows the best of those."
-    features, classes, y = transfer_features(recipe.backbone, table), class_names(table), targets(table)
+    "One fine-tuning run; the last epoch counts, or with `select` and validation rows the best on those."
+    features, classes, y = backbone_features(recipe.backbone, table), class_names(table), targets(table)
     x = cached_features(table.path, features)
     key = sha256_of(transfer_code(), asdict(recipe), asdict(features), Path(x.filename).name, classes, y.tolist(), table.group.tolist(), split.rows, seed, select)
     folder = Path(folder)/key[:12]
@@ -196,8 +189,8 @@ def probe_split(table: pd.DataFrame, # a clips table
                 backbone: str = 'mn04_as', # mn04_as or squeezenet1_1
                 C: float | None = None, # inverse strength of the L2 penalty; default: the backbone's
                ) -> Run: # the run
-    "A linear probe on a backbone's frozen features; nothing is selected."
-    classes, y, features, C = class_names(table), targets(table), probe_features(backbone, table), C or PENALTY[backbone]
+    "A linear probe on a backbone's frozen features; within a run nothing is selected, but layers, views, zones and `PROBE_C` were set by looking at the five folds of `esc50-10`."
+    classes, y, features, C = class_names(table), targets(table), backbone_features(backbone, table, probe=True), C or PROBE_C[backbone]
     e = cached_embeddings(table.path, backbone, features)
     rows = split.judged
     folder = Path(folder)/sha256_of(code_of(fit_probe, probe_proba, FrozenNet), Path(e.filename).name, classes, y.tolist(), table.group.tolist(), list(map(int, split.train)), list(map(int, rows)), C)[:12]

@@ -20,7 +20,7 @@ from torch import nn, Tensor
 from torch.nn import functional as F
 
 from .audio import resample
-from .backbones import MN04Features, PENALTY, VIEWS, fit_probe, probe_proba, rolled
+from .backbones import MN04Features, PROBE_C, VIEWS, fit_probe, probe_proba, rolled
 from .core import SoundclfError, known_name, load_weights, progress, read_json, seed_everything, sha256_file, sha256_of
 from .data import Split, class_names, targets
 from .eval_confusion import metrics, predictions_table, probabilities, relative_path
@@ -417,7 +417,7 @@ def probe_seconds(table: pd.DataFrame, # a clips table
     train = np.flatnonzero(seconds.path.isin(table.path.iloc[split.train]) & loud)
     place = {k: i for i, k in enumerate(zip(seconds.path.map(relative_path), seconds.start.round(4)))}
     rows = np.array([place[k] for k in zip(wanted.path, wanted.start.round(4))])
-    proba = probe_proba(embeddings[rows], *fit_probe(embeddings, y, train, PENALTY['mn04_as']))
+    proba = probe_proba(embeddings[rows], *fit_probe(embeddings, y, train, PROBE_C['mn04_as']))
     return predictions_table(seconds, rows, proba, classes).assign(start=wanted.start.to_numpy(), peak=wanted.peak.to_numpy())
 
 # %% ../nbs/08_waveform_cnn.ipynb #62bb42a7
