@@ -273,6 +273,7 @@ def train_split(table: pd.DataFrame, # a clips table
                 watch: Callable[[int, float], None] | None = None, # called with (epoch, accuracy on the rows predicted) after each epoch that is trained now
                ) -> Run: # the run
     "One training run from random weights, resumable; the last epoch's averaged weights are kept."
+    if recipe.augment.mixup and recipe.augment.power and features.kind != 'logmel': raise SoundclfError(f"Mixup of power needs log-mels, and these features are of kind '{features.kind}': give Augment(power=False).")
     x, y, classes = cached_features(table.path, features), targets(table), class_names(table)
     key = sha256_of(training_code(recipe, NETWORKS.get(recipe.network), training_batches, _prepare), repr(build_network(recipe.network, len(classes), x.shape[1])), asdict(recipe), asdict(features), Path(x.filename).name, classes, y.tolist(), table.group.tolist(), split.rows, seed)
     folder = Path(folder)/key[:12]
@@ -417,6 +418,6 @@ def epoch_speedup(table: pd.DataFrame, # a clips table
     opt = torch.optim.RMSprop(net.parameters(), recipe.lr)
     theirs = min(reference_epoch(table.path, y, net, opt, hears.duration, hears.sample_rate) for _ in range(repeats))
     ours = min(cached_epoch(x, y, trainer, normalize, g) for _ in range(repeats))
-    ready = list(training_batches(x, y, np.arange(len(y)), len(classes), recipe, normalize, g))
+    ready = list(training_batches(x, y, np.arange(len(y)), classes, recipe, normalize, g))
     alone = min(latency(lambda: trainer.run_epoch(iter(ready)), 1) for _ in range(repeats))
     return {'reference_s': theirs, 'cached_s': ours, 'network_s': alone, 'ratio': theirs / ours, 'bound': theirs / alone}
