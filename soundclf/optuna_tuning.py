@@ -185,7 +185,7 @@ def plot_study(study: optuna.Study, # a study
         warnings.simplefilter('ignore')
         axes['parallel'] = _tidy(draw.plot_parallel_coordinate(study, **said))
         if len(complete) > 4 and len({t.value for t in complete}) > 1: axes['importances'] = _tidy(draw.plot_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed), **said))
-    names = {'history': 'all trials', 'intermediate': 'their courses', 'parallel': f'the {len(complete)} complete trials', 'importances': f'share of variance explained, {len(complete)} complete trials'}
+    names = {'history': 'all trials', 'intermediate': 'courses of all trials', 'parallel': f'the {len(complete)} complete trials', 'importances': f'what explains the differences between the {len(complete)} complete trials'}
     for kind, ax in axes.items(): ax.set_title(f'{title}: {names[kind]}', fontsize=11)
     return {kind: ax.figure for kind, ax in axes.items()}
 
