@@ -225,5 +225,6 @@ def _tidy(ax):
         a.grid(False)
         for text in a.get_yticklabels(): text.set_bbox({'facecolor': 'white', 'edgecolor': 'none', 'pad': 1, 'alpha': 0.8})
     if lines := [c for c in ax.collections if c.get_array() is not None]: lines[0].set_cmap('viridis')
+    if ax.containers: ax.set(xlabel='share of the variance explained', ylabel=''); ax.get_legend() and ax.get_legend().remove()
     fig.set_layout_engine('tight')
     return ax
