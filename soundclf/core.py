@@ -190,7 +190,7 @@ def versions(*packages: str, # distribution names
 # %% ../nbs/00_core.ipynb #cb428a0f
 def code_of(*things, # functions and classes
            ) -> str: # 16 hex digits
-    "A fingerprint of what code does: bytecode and constants, its own and those of whatever it uses of its own module."
+    "A fingerprint of what code does: instructions and constants, its own and those of whatever it uses of its own module."
     seen, left = {}, list(things)
     while left:
         thing = inspect.unwrap(left.pop())
@@ -203,9 +203,12 @@ def code_of(*things, # functions and classes
 
 def _attributes(kind: type) -> list: return [kind.__qualname__, {k: p for k, v in vars(kind).items() if not k.startswith('__') and (p := _plain(v))}]
 
-def _deeds(f) -> list:
-    steps = [(c.co_code.hex(), c.co_names, [_plain(k) for k in c.co_consts if not inspect.iscode(k) and k != f.__doc__]) for c in _codes(f.__code__)]
-    return [f.__qualname__, steps, {k: p for k, v in _used(f).items() if (p := _plain(v))}, _plain(f.__defaults__), _plain(f.__kwdefaults__)]
+def _deeds(f) -> list: return [f.__qualname__, [_steps(c) for c in _codes(f.__code__)], {k: p for k, v in _used(f).items() if (p := _plain(v))}, _plain(f.__defaults__), _plain(f.__kwdefaults__)]
+
+def _steps(code) -> list:
+    "Instructions without what depends on the file around them: whether a name is an import changes how its methods are called, and with it all jumps."
+    same, left_out = {'LOAD_METHOD': 'LOAD_ATTR', 'CALL_METHOD': 'CALL_FUNCTION'}, {'CACHE', 'PRECALL', 'PUSH_NULL', 'RESUME', 'NOP', 'EXTENDED_ARG'}
+    return [(same.get(i.opname, i.opname), '' if i.opcode in (*dis.hasjrel, *dis.hasjabs) else _plain(i.argval)) for i in dis.get_instructions(code) if i.opname not in left_out]
 
 def _codes(code) -> list: return [code, *(c for k in code.co_consts if inspect.iscode(k) for c in _codes(k))]
 

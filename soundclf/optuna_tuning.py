@@ -215,7 +215,7 @@ def _courses(study: optuna.Study, by: str, step: str):
     for t, color, whole in _shown(study, by):
         x, y = zip(*[(k + 1, v) for k, v in sorted(t.intermediate_values.items())]) if t.intermediate_values else ((), ())
         ax.plot(x, y, color=color, lw=1.4 if whole else 0.8, ls='-' if whole else ':'); ax.plot(x[-1:], y[-1:], 'o' if whole else 'x', color=color, ms=5)
-    ax.set(xlabel=step, ylabel='validation accuracy', ylim=(0, 1.03)); _key(ax, study, by)
+    ax.xaxis.get_major_locator().set_params(integer=True); ax.set(xlabel=step, ylabel='validation accuracy', ylim=(0, 1.03)); _key(ax, study, by)
     return ax
 
 def _tidy(ax):
@@ -224,7 +224,7 @@ def _tidy(ax):
     for a in fig.axes:
         a.grid(False)
         for text in a.get_yticklabels(): text.set_bbox({'facecolor': 'white', 'edgecolor': 'none', 'pad': 1, 'alpha': 0.8})
-    if lines := [c for c in ax.collections if c.get_array() is not None]: lines[0].set_cmap('viridis')
+    if lines := [c for c in ax.collections if c.get_array() is not None]: lines[0].set_cmap('viridis_r')    # dark is good, and pale lines do not vanish on white
     if ax.containers: ax.set(xlabel='share of the variance explained', ylabel=''); ax.get_legend() and ax.get_legend().remove()
     fig.set_layout_engine('tight')
     return ax
