@@ -207,7 +207,7 @@ def plot_reliability(models: dict[str, pd.DataFrame], # model name -> prediction
         spans = np.array([wilson_interval(round(a * n), n) for a, n in zip(r.accuracy, r.clips)]).T
         ax.plot([0, 1], [0, 1], color='#999999', lw=1); ax.plot(r.confidence, r.accuracy, color=PALETTE[0], lw=1); ax.vlines(r.confidence, *spans, color=PALETTE[0], lw=1, alpha=0.5)
         ax.scatter(r.confidence, r.accuracy, s=8 + 160 * r.clips / r.clips.sum(), color=PALETTE[0])
-        ax.set(title=f'{name}\nECE {calibration_error(predictions):.3f}', xlabel='confidence', xlim=(0, 1.03), ylim=(-0.03, 1.03))
+        ax.set(title=f'{name}\nECE {calibration_error(predictions):.3f}', xlabel='confidence', xlim=(0, 1.05), ylim=(-0.03, 1.06))
     axes[0, 0].set(ylabel='accuracy')
     return fig
 
