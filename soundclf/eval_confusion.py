@@ -182,7 +182,7 @@ def plot_confusions(models: dict[str, pd.DataFrame], # model name -> predictions
                     cols: int = 2, # panels side by side
                     normalize: bool = False, # write shares of the true class instead of counts
                    ): # a matplotlib figure
-    "Confusion matrices: counts or row shares as numbers, colour is the share of the true class."
+    "Confusion matrices: counts or row shares as numbers, colour is the share of the true class; intervals are over groups."
     import seaborn as sns
     n = len(probabilities(next(iter(models.values())))[1]); rows = -(-len(models) // cols)
     fig, axes = new_figure(rows, cols, size=(cols * max(5.2, 2.2 + 0.42 * n), rows * (1.9 + 0.36 * n)), squeeze=False)    # wide enough for the titles
@@ -191,8 +191,8 @@ def plot_confusions(models: dict[str, pd.DataFrame], # model name -> predictions
         counts = confusion(predictions); shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
         numbers = shares.map('{:.2f}'.format) if normalize else counts.astype(str)
         sns.heatmap(shares, annot=numbers.where(counts > 0, ''), fmt='', cmap='Blues', vmin=0, vmax=1, square=True, cbar=False, linewidths=0.5, linecolor='#dddddd', ax=ax)
-        low, high = wilson_interval((predictions.label == predictions.predicted).sum(), len(predictions))
-        ax.set(title=f'{name}\n{metrics(predictions)["accuracy"]:.1%} of {len(predictions)} clips (95 % interval {low:.1%} to {high:.1%})')
+        right = (predictions.label == predictions.predicted).to_numpy(); low, high = accuracy_interval(right, predictions.group)
+        ax.set(title=f'{name}\n{right.mean():.1%} of {len(predictions)} clips (95 % over groups {low:.1%} to {high:.1%})')
         ax.tick_params(axis='x', rotation=60)
         for tick in ax.get_xticklabels(): tick.set_ha('right'); tick.set_rotation_mode('anchor')
     return fig
