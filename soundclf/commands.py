@@ -102,12 +102,13 @@ def _free_name(name: str) -> str:
 def _train(folder, name, target, recipe, seed, quick) -> int:
     from soundclf.core import read_json
     from soundclf.data import load_dataset
+    from soundclf.eval_confusion import over_groups
     from soundclf.training import train_model
     table = load_dataset(folder)
     print(f'{len(table)} clips, {table.label.nunique()} classes, {table.group.nunique()} recordings, {table.fold.nunique()} folds')
     train_model(table, name, target, recipe, seed, 'quick' if quick else 'full')
-    (record,) = read_json(target/'results.json')['models'][recipe]['protocols'].values(); a = record['accuracy']
-    print(f"accuracy on clips left out: {100 * a['mean']:.1f} % (95 % interval {100 * a['low']:.1f} to {100 * a['high']:.1f})\nMade: {target} (model, CARD.md, confusion.png). Use it: soundclf predict --model {target} FILES")
+    (record,) = read_json(target/'results.json')['models'][recipe]['protocols'].values(); a = over_groups(record)
+    print(f"accuracy on clips left out: {100 * a['mean']:.1f} % (95 % interval over recordings {100 * a['low']:.1f} to {100 * a['high']:.1f})\nMade: {target} (model, CARD.md, confusion.png). Use it: soundclf predict --model {target} FILES")
     return 0
 
 # %% ../nbs/11d_commands.ipynb #7ab01842
@@ -119,15 +120,15 @@ def evaluate(model: str, # a model's name, its folder, or an ONNX file
     "Measure a model on labelled sounds that it has not heard."
     from soundclf.core import save_figure
     from soundclf.data import dataset_names, labelled_clips, load_dataset
-    from soundclf.eval_confusion import plot_confusions, save_predictions
+    from soundclf.eval_confusion import over_groups, plot_confusions, save_predictions
     from soundclf.predict import Classifier
     from soundclf.training import evaluate_model
     if out: _writable(str(Path(out)/'predictions.csv'), ('.csv',), made=True)
     table = load_dataset(folder) if folder in (*dataset_names(), 'auto') else labelled_clips(folder).assign(fold=1)    # every clip counts, and there are no folds
     clf = Classifier.load(model); predictions, record = evaluate_model(clf, table)
     for sentence in predictions.attrs['left_out']: print(f'left out: {sentence}', file=sys.stderr)
-    a = record['accuracy']
-    print(dumps(record) if json else f"accuracy {100 * a['mean']:.1f} % of {record['n']} clips (95 % interval {100 * a['low']:.1f} to {100 * a['high']:.1f}), macro-F1 {record['macro_f1']['mean']:.3f}, ECE {record['ece']:.3f}")
+    a = over_groups(record)
+    print(dumps(record) if json else f"accuracy {100 * a['mean']:.1f} % of {record['n']} clips (95 % interval over recordings {100 * a['low']:.1f} to {100 * a['high']:.1f}), macro-F1 {record['macro_f1']['mean']:.3f}, ECE {record['ece']:.3f}")
     if out: save_predictions(predictions, Path(out)/'predictions.csv'); save_figure(plot_confusions({clf.name: predictions}, cols=1), Path(out)/'confusion.png')
     return 0
 

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['relative_path', 'predictions_table', 'save_predictions', 'load_predictions', 'probabilities', 'wilson_interval',
            'grouped_interval', 'accuracy_interval', 'reliability', 'calibration_error', 'metrics', 'per_class',
-           'protocol_record', 'compare', 'confusion', 'plot_confusions', 'plot_reliability', 'plot_accuracies',
-           'confused_pairs', 'model_size', 'latency', 'new_results', 'results_table']
+           'protocol_record', 'over_groups', 'compare', 'confusion', 'plot_confusions', 'plot_reliability',
+           'plot_accuracies', 'confused_pairs', 'model_size', 'latency', 'new_results', 'results_table']
 
 # %% ../nbs/06_eval_confusion.ipynb #7d49c602
 from collections.abc import Sequence
@@ -155,6 +155,11 @@ def protocol_record(predictions: pd.DataFrame, # the predictions of all test cli
             'macro_f1': _spread('macro_f1', m, folds, *(by_group if right.all() else _f1_interval(predictions))),
             **{k: round(m[k], 4) for k in ('kappa', 'top3', 'ece')}, 'n': m['n'], 'selection': selection, 'weights': list(weights)}
 
+def over_groups(record: dict, # from `protocol_record`
+               ) -> dict[str, float]: # mean, low, high, per_fold
+    "A record's accuracy with its interval over groups."
+    return record['accuracy'] | record['accuracy_by_group']
+
 # %% ../nbs/06_eval_confusion.ipynb #20bc53d2
 def compare(a: pd.DataFrame, # predictions of one model
             b: pd.DataFrame, # predictions of another, of the same clips
@@ -221,7 +226,7 @@ def plot_accuracies(results: dict, # results.json
     for j, protocol in enumerate(protocols):
         for i, name in enumerate(names):
             if not (record := results['models'][name]['protocols'].get(protocol)): continue
-            a, y = record['accuracy'] | (record.get('accuracy_by_group', {}) if by_group else {}), len(names) - 1 - i + (len(protocols) - 1) * 0.11 - 0.22 * j
+            a, y = over_groups(record) if by_group else record['accuracy'], len(names) - 1 - i + (len(protocols) - 1) * 0.11 - 0.22 * j
             ax.plot([a['low'], a['high']], [y, y], color=PALETTE[j], lw=2)
             ax.plot(a['mean'], y, 'o', color=PALETTE[j], ms=7, label=None if protocol in named else protocol.replace('_', ' ')); named.add(protocol)
             if len(a['per_fold']) > 1: ax.plot(a['per_fold'], [y] * len(a['per_fold']), '|', color=PALETTE[j], ms=8)
@@ -274,8 +279,7 @@ def results_table(results: dict, # results.json
     for name, model in results['models'].items():
         row = {'model': name, 'parameters': f"{model['parameters']:,}", 'size': f"{model['bytes'] / 1000:,.0f} KB"}
         for protocol in protocols:
-            record = model['protocols'].get(protocol, {}); a = record.get('accuracy')
-            if a and by_group: a = a | record['accuracy_by_group']
+            record = model['protocols'].get(protocol); a = record and (over_groups(record) if by_group else record['accuracy'])
             row[protocol.replace('_', ' ')] = f"{100 * a['mean']:.1f} ({100 * a['low']:.1f} to {100 * a['high']:.1f})" if a else '–'
         rows.append(row | {'ECE': f"{model['protocols'][protocols[0]]['ece']:.3f}" if protocols[0] in model['protocols'] else '–'})
     return pd.DataFrame(rows)

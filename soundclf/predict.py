@@ -350,12 +350,13 @@ def model_card(config: dict, # a model's config.json
                limits: str, # what it does not know
               ) -> str: # Markdown
     "The card of a model: data, protocols with intervals, limits, licence."
+    from soundclf.eval_confusion import over_groups
     f, size = Features(**config['features']), f"{record['parameters']:,} parameters, {record['bytes'] / 1000:,.0f} KB"
-    rows = [f"| {k.replace('_', ' ')} | {p['n']} | {100 * p['accuracy']['mean']:.1f} % ({100 * p['accuracy']['low']:.1f} to {100 * p['accuracy']['high']:.1f}) | {p['macro_f1']['mean']:.3f} | {p['ece']:.3f} | {p['selection']} |"
-            for k, p in record['protocols'].items()]
+    rows = [f"| {k.replace('_', ' ')} | {p['n']} | {100 * a['mean']:.1f} % ({100 * a['low']:.1f} to {100 * a['high']:.1f}) | {p['macro_f1']['mean']:.3f} | {p['ece']:.3f} | {p['selection']} |"
+            for k, p in record['protocols'].items() for a in [over_groups(p)]]
     return '\n'.join(['# Model card', '', f"- Classes: {', '.join(config['classes'])}", f'- Trained on: {data}', f'- Network: {config["network"]}, {size}',
         f'- Hears: {f.kind}, {f.sample_rate:,} Hz, {f.duration:g} s, {f.n_mels} bands', f'- Licence: {licence}', f'- Limits: {limits}', f"- Weights: SHA-256 {config['weights_sha256']}", '',
-        '| protocol | clips | accuracy, 95 % interval | macro-F1 | ECE | selected on |', '|---|---|---|---|---|---|', *rows, ''])
+        '| protocol | clips | accuracy, 95 % interval over recordings | macro-F1 | ECE | selected on |', '|---|---|---|---|---|---|', *rows, ''])
 
 # %% ../nbs/11_predict.ipynb #4bef2c26
 def keep_model(run: str | Path, # a finished run's folder
