@@ -118,7 +118,7 @@ def evaluate_page():
     if not files: st.info('There are no results yet: run `make reproduce`, or train a model.'); return
     file = files[st.selectbox('Results of', list(files))]; results = read_json(file)
     protocols = list(dict.fromkeys(p for m in results['models'].values() for p in m['protocols']))
-    st.dataframe(_all_results(results), hide_index=True); st.caption('Intervals hold 95 %. Those over recordings are usually wider, since clips of one recording or speaker are right or wrong together; near 100 % resampling recordings comes out too narrow, and the interval over clips counts.')
+    st.dataframe(_all_results(results), hide_index=True); st.caption('Intervals hold 95 %. Those over recordings are usually wider, since clips of one recording or speaker are right or wrong together; near 100 % they are the interval over clips.')
     drawn = st.multiselect('Protocols drawn', protocols, protocols[:3], format_func=lambda p: p.replace('_', ' '), max_selections=5)
     if drawn: _draw(plot_accuracies(results, drawn))
     kept = {m: p for m in results['models'] if (p := predictions_of(file, m)) is not None}

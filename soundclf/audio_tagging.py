@@ -235,7 +235,7 @@ def train_tagger(table: pd.DataFrame, # a clips table with column manually_verif
 def _run_key(table, split, recipe, features, seed, trust, spread) -> str:
     "Names a run by all that its result depends on."
     about = [[sha256_file(p) for p in table.path], *(table[k].tolist() for k in ('label', 'fold', 'group', 'manually_verified'))]
-    code = training_code(recipe, build_tagger, NETWORKS.get(recipe.network), tag_batches, soft_labels, fit_store_normalize, predict_tags), front_end_code(features, _features_of)
+    code = training_code(recipe, train_tagger, build_network, NETWORKS.get(recipe.network)), front_end_code(features, _features_of)
     return sha256_of(code, repr(build_tagger(recipe.network, len(class_names(table)))), asdict(recipe), asdict(features), about, split.rows, seed, trust, spread)[:12]
 
 # %% ../nbs/09_audio_tagging.ipynb #b6fa9c40

@@ -17,7 +17,7 @@ import numpy as np, pandas as pd, torch
 from torch import nn, Tensor
 from torch.nn import functional as F
 
-from .core import NoSource, SoundclfError, atomic_path, code_of, data_dir, known_name, load_weights, mirror_dir, progress, read_json, set_threads, sha256_of, sha256_weights
+from .core import NoSource, SoundclfError, atomic_path, code_of, data_dir, known_name, load_weights, mirror_dir, progress, read_json, set_threads, sha256_of, sha256_weights, versions
 from .data import clip_length, fetch_file, manifest
 from .transforms import Features, Normalize, audioset_features, cached_features, features_for
 
@@ -192,7 +192,8 @@ def cached_embeddings(paths: Sequence[str | Path], # audio files
                      ) -> np.ndarray: # float32 [clips, VIEWS, width], memory-mapped
     "The embeddings of many files, computed once per content, settings, code and weights."
     x, net = cached_features(paths, features), EXTRACTORS[known_name(backbone, EXTRACTORS, 'backbone with a feature extractor')]().eval()
-    path = Path(x.filename).parent/f'{backbone}-{sha256_of(code_of(type(net), _views), Path(x.filename).name, sha256_weights(net))[:24]}.npy'
+    key = sha256_of([code_of(type(net), cached_embeddings), versions('torch')], Path(x.filename).name, sha256_weights(net))
+    path = Path(x.filename).parent/f'{backbone}-{key[:24]}.npy'
     if not path.exists():
         set_threads()
         parts = [_views(net, x, i, batch_size) for i in progress(range(0, len(x), batch_size), backbone)]

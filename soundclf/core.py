@@ -197,7 +197,7 @@ def code_of(*things, # functions and classes
         if isinstance(thing, property): thing = thing.fget
         if id(thing) in seen or getattr(thing, '__module__', None) is None: continue
         if isinstance(thing, type): seen[id(thing)] = _attributes(thing); left += [*vars(thing).values(), *(b for b in thing.__bases__ if b.__module__ == thing.__module__)]
-        elif inspect.isfunction(thing) and thing.__code__.co_filename != '<string>':    # without what dataclasses write themselves
+        elif inspect.isfunction(thing) and not (thing.__name__.startswith('__') and thing.__code__.co_filename == '<string>'):    # without what dataclasses write themselves
             seen[id(thing)] = _deeds(thing); left += [v for v in _used(thing).values() if getattr(v, '__module__', None) == thing.__module__]
     return sha256_of(sorted(sha256_of(*s) for s in seen.values()))[:16]
 
@@ -206,9 +206,12 @@ def _attributes(kind: type) -> list: return [kind.__qualname__, {k: p for k, v i
 def _deeds(f) -> list: return [f.__qualname__, [_steps(c) for c in _codes(f.__code__)], {k: p for k, v in _used(f).items() if (p := _plain(v))}, _plain(f.__defaults__), _plain(f.__kwdefaults__)]
 
 def _steps(code) -> list:
-    "Instructions without what depends on the file around them: whether a name is an import changes how its methods are called, and with it all jumps."
+    "Instructions without what depends on the file around them: whether a name is an import changes how its methods are called, and with it all distances."
     same, left_out = {'LOAD_METHOD': 'LOAD_ATTR', 'CALL_METHOD': 'CALL_FUNCTION'}, {'CACHE', 'PRECALL', 'PUSH_NULL', 'RESUME', 'NOP', 'EXTENDED_ARG'}
-    return [(same.get(i.opname, i.opname), '' if i.opcode in (*dis.hasjrel, *dis.hasjabs) else _plain(i.argval)) for i in dis.get_instructions(code) if i.opname not in left_out]
+    steps, place, n = list(dis.get_instructions(code)), {}, 0
+    for i in steps: place[i.offset] = n; n += i.opname not in left_out    # jumps go to the so-many-th step
+    guards = [(place.get(e.start), place.get(e.end), place.get(e.target)) for e in getattr(dis.Bytecode(code), 'exception_entries', ())]
+    return guards + [(same.get(i.opname, i.opname), place.get(i.argval) if i.opcode in (*dis.hasjrel, *dis.hasjabs) else _plain(i.argval)) for i in steps if i.opname not in left_out]
 
 def _codes(code) -> list: return [code, *(c for k in code.co_consts if inspect.iscode(k) for c in _codes(k))]
 
@@ -217,9 +220,12 @@ def _used(f) -> dict:
     return {n: f.__globals__[n] for n in sorted(names) if n in f.__globals__}
 
 def _plain(value) -> str:
-    if isinstance(value, (set, frozenset)): value = sorted(value, key=repr)    # in an order that is the same in every process
-    parts = [x for kv in value.items() for x in kv] if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else ()
-    return repr(value) if value is None or isinstance(value, (str, bytes, int, float, complex)) or isinstance(value, (tuple, list, dict)) and all(map(_plain, parts)) else ''
+    "Constants, and what containers hold of them; everything else by its name."
+    if value is None or isinstance(value, (str, bytes, int, float, complex)): return repr(value)
+    if isinstance(value, dict): return repr([(_plain(k), _plain(v)) for k, v in value.items()])
+    if isinstance(value, (tuple, list)): return repr([_plain(v) for v in value])
+    if isinstance(value, (set, frozenset)): return repr(sorted(_plain(v) for v in value))    # in an order that is the same in every process
+    return getattr(value, '__qualname__', '')
 
 # %% ../nbs/00_core.ipynb #3512bab4
 def save_artefact(model: 'torch.nn.Module', # a trained model

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np, pandas as pd, soundfile as sf
 
-from .core import NoSource, SoundclfError, atomic_path, data_dir, mirror_dir, read_json, sha256_file, sha256_of, write_json
+from .core import NoSource, SoundclfError, atomic_path, code_of, data_dir, mirror_dir, read_json, sha256_file, sha256_of, write_json
 from .data import banner, clips_table, fetch_file, fetch_files, grouped_folds, load_dataset, manifest, merge_groups, near_duplicates, register, synthetic
 
 # %% ../nbs/01b_corpora.ipynb #1f9603de
@@ -85,8 +85,8 @@ def _animals(paths: Sequence[Path], by: str, folds: int, seed: int) -> pd.DataFr
 # %% ../nbs/01b_corpora.ipynb #1abad50d
 def known_pairs(table: pd.DataFrame, # a clips table
                ) -> pd.DataFrame: # what `near_duplicates` finds in it
-    "The near-duplicates of a table, searched once per content."
-    file = data_dir()/'pairs'/f'{sha256_of("2", [sha256_file(p) for p in table.path])[:16]}.csv'
+    "The near-duplicates of a table, searched once per content and code."
+    file = data_dir()/'pairs'/f'{sha256_of(code_of(near_duplicates), [sha256_file(p) for p in table.path])[:16]}.csv'
     if not file.exists():
         found, row = near_duplicates(table), {p: i for i, p in enumerate(table.path)}
         found = found.assign(row_a=found.path_a.map(row), row_b=found.path_b.map(row)).drop(columns=['path_a', 'path_b', 'group_a', 'group_b'])

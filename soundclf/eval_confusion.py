@@ -85,9 +85,10 @@ def grouped_interval(values: np.ndarray, # one number per clip, e.g. 1 for right
 def accuracy_interval(right: np.ndarray, # whether each answer was right
                       groups: Sequence, # the group of each clip
                      ) -> tuple[float, float]: # (low, high)
-    "A 95 % interval of accuracy over groups: cluster bootstrap, or Wilson's over the number of groups where all answers are right, or none."
-    if 0 < np.mean(right) < 1: return grouped_interval(np.asarray(right, float), groups)
-    n = len(set(groups)); return wilson_interval(n * bool(np.mean(right)), n)
+    "A 95 % interval of accuracy over groups: cluster bootstrap, never narrower than Wilson's over clips; where all answers are right, or none, Wilson's over the number of groups."
+    if np.mean(right) in (0, 1): n = len(set(groups)); return wilson_interval(n * bool(np.mean(right)), n)
+    both = grouped_interval(np.asarray(right, float), groups), wilson_interval(np.sum(right), len(right))
+    return min(b[0] for b in both), max(b[1] for b in both)
 
 # %% ../nbs/06_eval_confusion.ipynb #a0e4bd42
 def reliability(predictions: pd.DataFrame, # a predictions table

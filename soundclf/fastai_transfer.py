@@ -25,7 +25,7 @@ from torch import nn, Tensor
 from torch.nn import functional as F
 
 from .backbones import PROBE_C, FrozenNet, TransferNet, backbone_features, cached_embeddings, fit_probe, parameter_groups, probe_proba
-from .core import best_device, code_of, has_fast_bfloat16, seed_everything, sha256_of
+from .core import best_device, code_of, has_fast_bfloat16, seed_everything, sha256_of, versions
 from .data import Split, class_names, targets
 from .eval_confusion import predictions_table
 from .scratch_cnn import Run, finished_run, keep_run, pooled, predict_proba
@@ -141,9 +141,9 @@ def audioset_recipe() -> TransferRecipe: # for `mn04_as`
     return TransferRecipe('mn04_as', epochs=6, freeze_epochs=2, base_lr=3e-3, lr_mult=20.0, dropout=0.3, scale=1.0, augment=Augment(mixup=0.3, power=False, masks=1))
 
 # %% ../nbs/04_fastai_transfer.ipynb #2d1e86be
-def transfer_code() -> list: # a fingerprint of the code, and whether it runs in bfloat16
+def transfer_code() -> list: # a fingerprint of the code, whether it runs in bfloat16, and on which versions
     "What fine-tuned weights depend on besides settings and data; a part of every run's name."
-    return [code_of(fine_tune_split, TransferNet, Augment, Normalize, fit_normalize, predict_proba), has_fast_bfloat16()]
+    return [code_of(fine_tune_split, TransferNet, parameter_groups, Augment, Normalize, fit_normalize, predict_proba), has_fast_bfloat16(), versions('torch', 'torchvision', 'fastai', 'numpy')]
 
 # %% ../nbs/04_fastai_transfer.ipynb #c7262910
 def fine_tune_split(table: pd.DataFrame, # a clips table
@@ -193,7 +193,7 @@ def probe_split(table: pd.DataFrame, # a clips table
     classes, y, features, C = class_names(table), targets(table), backbone_features(backbone, table, probe=True), C or PROBE_C[backbone]
     e = cached_embeddings(table.path, backbone, features)
     rows = split.judged
-    folder = Path(folder)/sha256_of(code_of(fit_probe, probe_proba, FrozenNet), Path(e.filename).name, classes, y.tolist(), table.group.tolist(), list(map(int, split.train)), list(map(int, rows)), C)[:12]
+    folder = Path(folder)/sha256_of([code_of(probe_split, fit_probe, probe_proba, FrozenNet), versions('scikit-learn', 'numpy')], Path(e.filename).name, classes, y.tolist(), table.group.tolist(), list(map(int, split.train)), list(map(int, rows)), C)[:12]
     if run := finished_run(folder): return run
     weight, bias = fit_probe(e, y, split.train, C)
     net = FrozenNet(backbone, len(classes)).eval()

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import optuna, pandas as pd
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GridSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from .core import PALETTE, SoundclfError, known_name, new_figure
@@ -78,8 +78,15 @@ def run_study(study: optuna.Study, # new or continued
     def enough(*_): missing() > 0 or study.stop()    # another terminal may have done the rest
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
+        if isinstance(study.sampler, GridSampler): _ask_again(study)
         if missing() > 0: study.optimize(_with_reason(objective), n_trials=missing(), catch=(SoundclfError,), callbacks=[enough])
     return study
+
+def _ask_again(study: optuna.Study):
+    "A grid takes every trial that ended for visited: cells whose trial was interrupted are put in line again."
+    seen = [t.params for t in study.trials if is_finished(t) or t.state == TrialState.WAITING]
+    for t in study.trials:
+        if t.state == TrialState.FAIL and not is_finished(t) and t.params and t.params not in seen: study.enqueue_trial(t.params); seen.append(t.params)
 
 def _with_reason(objective: Callable[[optuna.Trial], float]) -> Callable[[optuna.Trial], float]:
     def noted(trial):

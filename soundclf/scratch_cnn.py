@@ -21,7 +21,7 @@ from torch import nn, Tensor
 from torch.nn import functional as F
 
 from .core import (SoundclfError, atomic_path, best_device, code_of, has_fast_bfloat16, known_name, load_weights, progress, read_json,
-                           save_artefact, seed_everything, sha256_of)
+                           save_artefact, seed_everything, sha256_of, versions)
 from .data import Split, class_names, targets
 from .eval_confusion import latency, load_predictions, predictions_table, save_predictions
 from .transforms import Augment, Features, Normalize, cached_features, features_for, fit_normalize, load_clip
@@ -259,9 +259,9 @@ class Run:
 # %% ../nbs/03_scratch_cnn.ipynb #976147ad
 def training_code(recipe: Recipe, # says which augmentation and precision
                   *more, # functions and classes of the study: its network, its batches
-                 ) -> list: # a fingerprint of the code, and whether it runs in bfloat16
+                 ) -> list: # a fingerprint of the code, whether it runs in bfloat16, and on which versions
     "What trained weights depend on besides settings and data; a part of every run's name."
-    return [code_of(Trainer, Normalize, fit_normalize, predict_proba, type(recipe.augment), *more), recipe.bfloat16 and has_fast_bfloat16()]
+    return [code_of(train_epochs, Trainer, OPTIMIZERS.get(recipe.optimizer), Normalize, fit_normalize, predict_proba, type(recipe.augment), *more), recipe.bfloat16 and has_fast_bfloat16(), versions('torch', 'numpy')]
 
 # %% ../nbs/03_scratch_cnn.ipynb #da9b4174
 def train_split(table: pd.DataFrame, # a clips table
@@ -275,7 +275,7 @@ def train_split(table: pd.DataFrame, # a clips table
     "One training run from random weights, resumable; the last epoch's averaged weights are kept."
     if recipe.augment.mixup and recipe.augment.power and features.kind != 'logmel': raise SoundclfError(f"Mixup of power needs log-mels, and these features are of kind '{features.kind}': give Augment(power=False).")
     x, y, classes = cached_features(table.path, features), targets(table), class_names(table)
-    key = sha256_of(training_code(recipe, NETWORKS.get(recipe.network), training_batches, _prepare), repr(build_network(recipe.network, len(classes), x.shape[1])), asdict(recipe), asdict(features), Path(x.filename).name, classes, y.tolist(), table.group.tolist(), split.rows, seed)
+    key = sha256_of(training_code(recipe, train_split, build_network, NETWORKS.get(recipe.network)), repr(build_network(recipe.network, len(classes), x.shape[1])), asdict(recipe), asdict(features), Path(x.filename).name, classes, y.tolist(), table.group.tolist(), split.rows, seed)
     folder = Path(folder)/key[:12]
     rows = split.judged
     if run := finished_run(folder): return run

@@ -19,7 +19,7 @@ from torch import nn, Tensor
 from torch.nn import functional as F
 
 from .audio import Features, fit_length, load_clip, rechannel, resample
-from .core import SoundclfError, code_of, data_dir, known_name, progress, sha256_file, sha256_of
+from .core import SoundclfError, code_of, data_dir, known_name, progress, sha256_file, sha256_of, versions
 from .data import clip_length
 
 _all_ = ['Features', 'resample', 'rechannel', 'fit_length', 'load_clip']
@@ -108,8 +108,8 @@ def front_end(features: Features, # settings
 def front_end_code(features: Features, # settings
                    *more, # functions that use the front end
                   ) -> str: # 16 hex digits
-    "A fingerprint of the code between a file and its features: whoever changes it gets new ones."
-    return code_of(FRONT_ENDS.get(features.kind, front_end), Deltas, load_clip, *more)
+    "A fingerprint of the code between a file and its features, our own and the libraries' versions: whoever changes it gets new ones."
+    return sha256_of(code_of(FRONT_ENDS.get(features.kind), front_end, Deltas, load_clip, *more), versions('torch', 'torchaudio', 'numpy', 'soundfile', 'soxr'))[:16]
 
 # %% ../nbs/02_transforms.ipynb #81350d50
 class _Store:
@@ -188,9 +188,10 @@ def from_sums(total: np.ndarray, # per channel and band, or channel
               squares: np.ndarray, # sums of squares, likewise
               n: int, # values behind each sum
              ) -> Normalize: # constants per channel and band
-    "The normalisation that sums over training clips give; no spread counts for less than a tenth of its channel's mean."
+    "The normalisation that sums over training clips give; no band's spread counts for less than a tenth of its channel's mean."
     mean = total / n; std = np.sqrt(np.maximum(squares / n - mean**2, 1e-8))
-    return Normalize(*(torch.from_numpy(v)[..., None] for v in (mean, np.maximum(std, 0.1 * std.mean(-1, keepdims=True)))))
+    if std.ndim > 1: std = np.maximum(std, 0.1 * std.mean(-1, keepdims=True))
+    return Normalize(*(torch.from_numpy(v)[..., None] for v in (mean, std)))
 
 # %% ../nbs/02_transforms.ipynb #b651406a
 def _uniform(x: Tensor, low: int, high: int, g: torch.Generator) -> Tensor:

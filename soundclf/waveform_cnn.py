@@ -299,7 +299,7 @@ def train_segments(table: pd.DataFrame, # a clips table of two classes
 def _run_key(table, split, recipe, seed) -> str:
     "Names a run by all that its result depends on."
     sounds = [sha256_file(p) for p in table.path]
-    code = training_code(recipe, build_waveform, segment_batches, SegmentSampler, cut_seconds, predict_seconds, fit_level, read_waves, load_clip, conv_block, mask)
+    code = training_code(recipe, train_segments, read_waves, load_clip, conv_block, mask)
     return sha256_of(code, repr(build_waveform(recipe)), asdict(recipe), sounds, table.label.tolist(), table.group.tolist(), table.fold.tolist(), split.rows, seed)[:12]
 
 # %% ../nbs/08_waveform_cnn.ipynb #300a534f
