@@ -261,7 +261,7 @@ def training_code(recipe: Recipe, # says which augmentation and precision
                   *more, # functions and classes of the study: its network, its batches
                  ) -> list: # a fingerprint of the code, whether it runs in bfloat16, and on which versions
     "What trained weights depend on besides settings and data; a part of every run's name."
-    return [code_of(train_epochs, Trainer, OPTIMIZERS.get(recipe.optimizer), Normalize, fit_normalize, predict_proba, type(recipe.augment), *more), recipe.bfloat16 and has_fast_bfloat16(), versions('torch', 'numpy')]
+    return [code_of(train_epochs, Trainer, Normalize, fit_normalize, predict_proba, type(recipe.augment), *more), recipe.bfloat16 and has_fast_bfloat16(), versions('torch', 'numpy')]
 
 # %% ../nbs/03_scratch_cnn.ipynb #da9b4174
 def train_split(table: pd.DataFrame, # a clips table
