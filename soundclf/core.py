@@ -201,6 +201,7 @@ def code_of(*things, # functions and classes
             seen[id(thing)] = _deeds(thing); left += [v for v in _used(thing).values() if getattr(v, '__module__', None) == thing.__module__]
     return sha256_of(sorted(sha256_of(*s) for s in seen.values()))[:16]
 
+# %% ../nbs/00_core.ipynb #f904bacb
 def _attributes(kind: type) -> list: return [kind.__qualname__, {k: p for k, v in vars(kind).items() if not k.startswith('__') and (p := _plain(v))}]
 
 def _deeds(f) -> list: return [f.__qualname__, [_steps(c) for c in _codes(f.__code__)], {k: p for k, v in _used(f).items() if (p := _plain(v))}, _plain(f.__defaults__), _plain(f.__kwdefaults__)]
@@ -213,6 +214,7 @@ def _steps(code) -> list:
     guards = [(place.get(e.start), place.get(e.end), place.get(e.target)) for e in getattr(dis.Bytecode(code), 'exception_entries', ())]
     return guards + [(same.get(i.opname, i.opname), place.get(i.argval) if i.opcode in (*dis.hasjrel, *dis.hasjabs) else _plain(i.argval)) for i in steps if i.opname not in left_out]
 
+# %% ../nbs/00_core.ipynb #b5bab31d
 def _codes(code) -> list: return [code, *(c for k in code.co_consts if inspect.iscode(k) for c in _codes(k))]
 
 def _used(f) -> dict:

@@ -209,6 +209,7 @@ def _key(ax, study: optuna.Study, by: str):
     for mark, label, whole in (('o', 'complete', True), ('x', 'pruned', False)): handles.append(Line2D([], [], color='#555555', marker=mark, ls='', label=f'{label} ({sum(w == whole for *_, w in shown)})'))
     ax.legend(handles=handles, loc='upper left', bbox_to_anchor=(1, 1))
 
+# %% ../nbs/05_optuna_tuning.ipynb #c31cd63b
 def _history(study: optuna.Study, by: str):
     _, ax = new_figure(size=(9, 4.2)); best = -1.0
     for t, color, whole in _shown(study, by): ax.plot(t.number, t.value, 'o' if whole else 'x', color=color, ms=8 if whole else 6)
@@ -225,6 +226,7 @@ def _courses(study: optuna.Study, by: str, step: str):
     ax.xaxis.get_major_locator().set_params(integer=True); ax.set(xlabel=step, ylabel='validation accuracy', ylim=(0, 1.03)); _key(ax, study, by)
     return ax
 
+# %% ../nbs/05_optuna_tuning.ipynb #6c6516ec
 def _tidy(ax):
     "Optuna's picture on white, with marks that can be read."
     fig = ax.figure; fig.set_size_inches(9, 4.5); ax.set_title('', loc='left'); ax.set_facecolor('white')
