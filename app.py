@@ -1,4 +1,4 @@
 "The page that Streamlit runs: `make app`."
-from soundclf.app import main
+from soundclf.tools.app import main
 
 main()

@@ -5,210 +5,331 @@
 # %% auto #0
 __all__ = ['TensorSpectrogram', 'AugmentBatch', 'NormalizeBatch', 'SpectrogramBlock', 'spectrogram_loaders', 'SoftCrossEntropy',
            'HalfPrecision', 'NoPeeking', 'TransferRecipe', 'transfer_learner', 'selection_callbacks', 'audioset_recipe',
-           'transfer_code', 'fine_tune_split', 'probe_split', 'cross_tune']
+           'fine_tune_split', 'probe_split', 'cross_tune']
 
-# %% ../nbs/04_fastai_transfer.ipynb #af4f52dc
+# %% ../nbs/04_fastai_transfer.ipynb #18ef8d26
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import numpy as np, pandas as pd, torch
+import numpy as np
+import pandas as pd
+import torch
 from fastai.callback.core import Callback, CancelValidException
 from fastai.callback.progress import CSVLogger, ProgressCallback
-from fastai.callback.schedule import fine_tune, lr_find
 from fastai.callback.tracker import EarlyStoppingCallback, SaveModelCallback
-from fastai.data.all import CategoryBlock, DataBlock, DataLoaders, IndexSplitter, ItemTransform, TransformBlock
+from fastai.data.all import DataBlock, DataLoaders, IndexSplitter, ItemTransform, TransformBlock
 from fastai.learner import Learner
-from fastai.metrics import accuracy
+from fastai.tabular.all import CategoryBlock, accuracy
 from fastai.torch_core import TensorBase
-from torch import nn, Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .backbones import PROBE_C, FrozenNet, TransferNet, backbone_features, cached_embeddings, fit_probe, parameter_groups, probe_proba
-from .core import best_device, code_of, has_fast_bfloat16, seed_everything, sha256_of, versions
-from .data import Split, class_names, targets
-from .eval_confusion import predictions_table
-from .scratch_cnn import Run, finished_run, keep_run, pooled, predict_proba
-from .transforms import Augment, Normalize, cached_features, fit_normalize
+from .core.clips import class_names, targets
+from soundclf.core.embeddings import (
+    FrozenNet,
+    PROBE_C,
+    TransferNet,
+    backbone_features,
+    cached_embeddings,
+    fit_probe,
+    parameter_groups,
+    probe_proba,
+)
+from .core.features import cached_features, fit_normalize
+from .core.keys import run_key
+from .core.loop import predict_proba
+from .core.predictions import predictions_table
+from .core.runs import Run, finished_run, keep_run, pooled
+from .core.runtime import best_device, has_fast_bfloat16, seed_everything
+from .core.splits import Split
+from .transforms import Augment
+import fastai.callback.schedule  # adds fine_tune and lr_find to Learner
 
 # %% ../nbs/04_fastai_transfer.ipynb #97ea1ee3
 class TensorSpectrogram(TensorBase):
     "A batch or a row of features, `[..., C, F, T]`."
 
+
 class AugmentBatch(ItemTransform):
     "Augments and normalises a training batch; labels become probabilities."
+
     split_idx = 0
+
     def __init__(self, augment: Augment, normalize: nn.Module, n_classes: int, g: torch.Generator):
-        super().__init__(); self.augment, self.normalize, self.n_classes, self.g = augment, normalize, n_classes, g
+        super().__init__()
+        self.augment, self.normalize, self.n_classes, self.g = augment, normalize, n_classes, g
 
     def encodes(self, xy):
-        x, y = self.augment(Tensor(xy[0]).as_subclass(Tensor), F.one_hot(xy[1].as_subclass(Tensor), self.n_classes).float(), self.normalize, self.g)
+        x, y = self.augment(
+            Tensor(xy[0]).as_subclass(Tensor),
+            F.one_hot(xy[1].as_subclass(Tensor), self.n_classes).float(),
+            self.normalize,
+            self.g,
+        )
         return TensorSpectrogram(x), TensorBase(y)
 
 # %% ../nbs/04_fastai_transfer.ipynb #28af5a36
 class NormalizeBatch(ItemTransform):
     "Normalises a validation batch."
-    split_idx = 1
-    def __init__(self, normalize: nn.Module): super().__init__(); self.normalize = normalize
-    def encodes(self, xy): return (TensorSpectrogram(self.normalize(xy[0].as_subclass(Tensor))), *xy[1:])
 
-def SpectrogramBlock(x: np.ndarray, # cached features, one row per clip
-                    ) -> TransformBlock: # from row numbers to spectrograms
+    split_idx = 1
+
+    def __init__(self, normalize: nn.Module):
+        super().__init__()
+        self.normalize = normalize
+
+    def encodes(self, xy):
+        return (TensorSpectrogram(self.normalize(xy[0].as_subclass(Tensor))), *xy[1:])
+
+
+def SpectrogramBlock(
+    x: np.ndarray,  # cached features, one row per clip
+) -> TransformBlock:  # from row numbers to spectrograms
     "A block that reads rows of a feature cache."
     return TransformBlock(type_tfms=[lambda row: TensorSpectrogram(torch.from_numpy(np.array(x[row])))])
 
 # %% ../nbs/04_fastai_transfer.ipynb #cee976a9
-def spectrogram_loaders(table: pd.DataFrame, # a clips table
-                        split: Split, # training rows; validation rows, else test rows, make the second loader
-                        x: np.ndarray, # cached features
-                        normalize: nn.Module, # constants of the training rows
-                        augment: Augment, # of training batches
-                        batch_size: int, # clips per step
-                        g: torch.Generator, # draws the augmentation
-                       ) -> DataLoaders: # training and validation
+def spectrogram_loaders(
+    table: pd.DataFrame,  # a clips table
+    split: Split,  # training rows; validation rows, else test rows, make the second loader
+    x: np.ndarray,  # cached features
+    normalize: nn.Module,  # constants of the training rows
+    augment: Augment,  # of training batches
+    batch_size: int,  # clips per step
+    g: torch.Generator,  # draws the augmentation
+) -> DataLoaders:  # training and validation
     "fastai loaders of cached spectrograms."
-    classes, labels, rows = class_names(table), table.label.to_numpy(), split.valid if len(split.valid) else split.test
+    classes, labels, rows = (
+        class_names(table),
+        table.label.to_numpy(),
+        split.valid if len(split.valid) else split.test,
+    )
     items = np.concatenate([split.train, rows]).tolist()
-    block = DataBlock((SpectrogramBlock(x), CategoryBlock(vocab=classes)), get_y=lambda row: labels[row],
-                      splitter=IndexSplitter(list(range(len(split.train), len(items)))),
-                      batch_tfms=[AugmentBatch(augment, normalize, len(classes), g), NormalizeBatch(normalize)])
-    return block.dataloaders(items, bs=min(batch_size, len(split.train)), num_workers=0, device=best_device('cpu'))
+    block = DataBlock(
+        (SpectrogramBlock(x), CategoryBlock(vocab=classes)),
+        get_y=lambda row: labels[row],
+        splitter=IndexSplitter(list(range(len(split.train), len(items)))),
+        batch_tfms=[AugmentBatch(augment, normalize, len(classes), g), NormalizeBatch(normalize)],
+    )
+    return block.dataloaders(
+        items, bs=min(batch_size, len(split.train)), num_workers=0, device=best_device('cpu')
+    )
 
 # %% ../nbs/04_fastai_transfer.ipynb #aa6a1a5c
 class SoftCrossEntropy(nn.Module):
     "Cross entropy with class numbers or probabilities as targets; fastai's `activation` and `decodes` included."
-    def __init__(self, smoothing: float = 0.0, reduction: str = 'mean'): super().__init__(); self.smoothing, self.reduction = smoothing, reduction
+
+    def __init__(self, smoothing: float = 0.0, reduction: str = 'mean'):
+        super().__init__()
+        self.smoothing, self.reduction = smoothing, reduction
+
     def forward(self, logits, target):
         soft = target.ndim == 2
-        return F.cross_entropy(logits.as_subclass(Tensor).float(), target.as_subclass(Tensor), label_smoothing=self.smoothing if soft else 0.0, reduction=self.reduction)
-    def activation(self, logits): return logits.float().softmax(-1)
-    def decodes(self, logits): return logits.argmax(-1)
+        return F.cross_entropy(
+            logits.as_subclass(Tensor).float(),
+            target.as_subclass(Tensor),
+            label_smoothing=self.smoothing if soft else 0.0,
+            reduction=self.reduction,
+        )
+
+    def activation(self, logits):
+        return logits.float().softmax(-1)
+
+    def decodes(self, logits):
+        return logits.argmax(-1)
 
 # %% ../nbs/04_fastai_transfer.ipynb #d596e8f7
 class HalfPrecision(Callback):
     "bfloat16 and channels last in the forward pass, where the device multiplies bfloat16 natively."
+
     order = 20
-    def before_fit(self): self.on = has_fast_bfloat16(self.dls.device.type); self.model.to(memory_format=torch.channels_last)
+
+    def before_fit(self):
+        self.on = has_fast_bfloat16(self.dls.device.type)
+        self.model.to(memory_format=torch.channels_last)
+
     def before_batch(self):
-        self.learn.xb = tuple(x.as_subclass(Tensor).contiguous(memory_format=torch.channels_last) for x in self.xb)
-        self.cast = torch.autocast(self.dls.device.type, torch.bfloat16, enabled=self.on and self.training); self.cast.__enter__()
-    def after_pred(self): self.cast.__exit__(None, None, None); self.learn.pred = self.pred.float()
+        self.learn.xb = tuple(
+            x.as_subclass(Tensor).contiguous(memory_format=torch.channels_last) for x in self.xb
+        )
+        self.cast = torch.autocast(self.dls.device.type, torch.bfloat16, enabled=self.on and self.training)
+        self.cast.__enter__()
+
+    def after_pred(self):
+        self.cast.__exit__(None, None, None)
+        self.learn.pred = self.pred.float()
+
 
 class NoPeeking(Callback):
     "Skips validation, so that nothing can be chosen by it."
+
     order = -50
-    def before_validate(self): raise CancelValidException
+
+    def before_validate(self):
+        raise CancelValidException
 
 # %% ../nbs/04_fastai_transfer.ipynb #ea5ddd5d
 @dataclass(frozen=True)
 class TransferRecipe:
     "How a backbone is fine-tuned. The defaults are for ImageNet networks."
-    backbone: str = 'squeezenet1_1' # one of `BACKBONES`
-    pretrained: bool = True # False starts from random weights, for comparison and tests
-    epochs: int = 16 # with all weights free
-    freeze_epochs: int = 3 # before, with the head and the body's batch norms, if it has any (fastai's `train_bn`)
-    base_lr: float = 3e-3 # peak for the head; half of it once all weights are free
-    lr_mult: float = 100.0 # how many times smaller the rate of the first layers is then
-    batch_size: int = 16 # clips per step
-    weight_decay: float = 0.02 # decoupled
-    dropout: float = 0.5 # in the head
-    scale: float = 2.0 # bands are stretched by it; 1 for networks that know spectrograms
-    label_smoothing: float = 0.05 # of the training labels
-    augment: Augment = field(default_factory=lambda: Augment(crop=10_000, bands=3, level=0.5, tilt=0.3, mixup=0.3, masks=1))
+
+    backbone: str = 'squeezenet1_1'  # one of `BACKBONES`
+    pretrained: bool = True  # False starts from random weights, for comparison and tests
+    epochs: int = 16  # with all weights free
+    freeze_epochs: int = (
+        3  # before, with the head and the body's batch norms, if it has any (fastai's `train_bn`)
+    )
+    base_lr: float = 3e-3  # peak for the head; half of it once all weights are free
+    lr_mult: float = 100.0  # how many times smaller the rate of the first layers is then
+    batch_size: int = 16  # clips per step
+    weight_decay: float = 0.02  # decoupled
+    dropout: float = 0.5  # in the head
+    scale: float = 2.0  # bands are stretched by it; 1 for networks that know spectrograms
+    label_smoothing: float = 0.05  # of the training labels
+    augment: Augment = field(
+        default_factory=lambda: Augment(crop=10_000, bands=3, level=0.5, tilt=0.3, mixup=0.3, masks=1)
+    )
 
 # %% ../nbs/04_fastai_transfer.ipynb #45172b10
-def transfer_learner(dls: DataLoaders, # from `spectrogram_loaders`
-                     recipe: TransferRecipe, # how to train
-                     folder: str | Path, # for logs and saved models
-                     n_classes: int, # number of classes
-                     cbs: Sequence[Callback] = (), # more callbacks
-                    ) -> Learner: # ready to `fine_tune`
+def transfer_learner(
+    dls: DataLoaders,  # from `spectrogram_loaders`
+    recipe: TransferRecipe,  # how to train
+    folder: str | Path,  # for logs and saved models
+    n_classes: int,  # number of classes
+    cbs: Sequence[Callback] = (),  # more callbacks
+) -> Learner:  # ready to `fine_tune`
     "A fastai learner around a pretrained backbone with a fresh head, with discriminative rates and a CSV log."
     model = TransferNet(recipe.backbone, n_classes, recipe.pretrained, recipe.dropout, recipe.scale)
-    learn = Learner(dls, model, SoftCrossEntropy(recipe.label_smoothing), splitter=parameter_groups, metrics=accuracy, path=Path(folder), wd=recipe.weight_decay,
-                    cbs=[HalfPrecision(), CSVLogger('log.csv', append=True), *cbs])
+    learn = Learner(
+        dls,
+        model,
+        SoftCrossEntropy(recipe.label_smoothing),
+        splitter=parameter_groups,
+        metrics=accuracy,
+        path=Path(folder),
+        wd=recipe.weight_decay,
+        cbs=[HalfPrecision(), CSVLogger('log.csv', append=True), *cbs],
+    )
     learn.remove_cb(ProgressCallback)
     return learn
 
-def selection_callbacks(patience: int = 6, # epochs without improvement before a phase stops
-                       ) -> list[Callback]: # for learners whose validation rows lie inside the training folds
+
+def selection_callbacks(
+    patience: int = 6,  # epochs without improvement before a phase stops
+) -> list[Callback]:  # for learners whose validation rows lie inside the training folds
     "The best epoch's weights back at the end, whichever phase it lies in, and early stopping within a phase, both by validation accuracy."
-    return [SaveModelCallback('accuracy', fname='best', with_opt=False, reset_on_fit=False), EarlyStoppingCallback('accuracy', patience=patience)]
+    return [
+        SaveModelCallback('accuracy', fname='best', with_opt=False, reset_on_fit=False),
+        EarlyStoppingCallback('accuracy', patience=patience),
+    ]
 
 # %% ../nbs/04_fastai_transfer.ipynb #5b41a5ba
-def audioset_recipe() -> TransferRecipe: # for `mn04_as`
+def audioset_recipe() -> TransferRecipe:  # for `mn04_as`
     "The recipe for fine-tuning `mn04_as`."
-    return TransferRecipe('mn04_as', epochs=6, freeze_epochs=2, base_lr=3e-3, lr_mult=20.0, dropout=0.3, scale=1.0, augment=Augment(mixup=0.3, power=False, masks=1))
-
-# %% ../nbs/04_fastai_transfer.ipynb #2d1e86be
-def transfer_code() -> list: # a fingerprint of the code, whether it runs in bfloat16, and on which versions
-    "What fine-tuned weights depend on besides settings and data; a part of every run's name."
-    return [code_of(fine_tune_split, TransferNet, parameter_groups, Augment, Normalize, fit_normalize, predict_proba), has_fast_bfloat16(), versions('torch', 'torchvision', 'fastai', 'numpy')]
+    return TransferRecipe(
+        'mn04_as',
+        epochs=6,
+        freeze_epochs=2,
+        base_lr=3e-3,
+        lr_mult=20.0,
+        dropout=0.3,
+        scale=1.0,
+        augment=Augment(mixup=0.3, power=False, masks=1),
+    )
 
 # %% ../nbs/04_fastai_transfer.ipynb #c7262910
-def fine_tune_split(table: pd.DataFrame, # a clips table
-                    split: Split, # training, validation (may be empty), test
-                    recipe: TransferRecipe, # how to train
-                    folder: str | Path, # where runs of this study go
-                    seed: int = 42, # head, batches, augmentation
-                    cbs: Sequence[Callback] = (), # more callbacks, e.g. pruning
-                    select: bool = True, # stop early and keep the best epoch by the validation rows, if there are any
-                   ) -> Run: # the run
+def fine_tune_split(
+    table: pd.DataFrame,  # a clips table
+    split: Split,  # training, validation (may be empty), test
+    recipe: TransferRecipe,  # how to train
+    folder: str | Path,  # where runs of this study go
+    seed: int = 42,  # head, batches, augmentation
+    cbs: Sequence[Callback] = (),  # more callbacks, e.g. pruning
+    select: bool = True,  # stop early and keep the best epoch by the validation rows, if there are any
+) -> Run:  # the run
     "One fine-tuning run; the last epoch counts, or with `select` and validation rows the best on those."
-    features, classes, y = backbone_features(recipe.backbone, table), class_names(table), targets(table)
-    x = cached_features(table.path, features)
-    key = sha256_of(transfer_code(), asdict(recipe), asdict(features), Path(x.filename).name, classes, y.tolist(), table.group.tolist(), split.rows, seed, select)
-    folder = Path(folder)/key[:12]
-    if run := finished_run(folder): return run
-    folder.mkdir(parents=True, exist_ok=True); (folder/'log.csv').unlink(missing_ok=True)
-    rows, g = split.judged, seed_everything(seed)
+    features = backbone_features(recipe.backbone, table)
+    code = 'fastai_transfer.fine_tune_split', type(recipe.augment)
+    packages = 'torch', 'torchvision', 'fastai', 'numpy'
+    key = run_key(code, table, split, [recipe, features, select], seed, packages=packages)
+    folder = Path(folder) / key
+    if run := finished_run(folder):
+        return run
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / 'log.csv').unlink(missing_ok=True)
+    x, g = cached_features(table.path, features), seed_everything(seed)
     normalize = nn.Identity() if recipe.backbone == 'mn04_as' else fit_normalize(x, split.train)
     dls = spectrogram_loaders(table, split, x, normalize, recipe.augment, recipe.batch_size, g)
-    learn = transfer_learner(dls, recipe, folder, len(classes), _callbacks(split, select) + list(cbs))
-    with learn.no_logging(): learn.fine_tune(recipe.epochs, recipe.base_lr, recipe.freeze_epochs, recipe.lr_mult)
-    return _finish(table, rows, learn, normalize, features, recipe, folder, split, seed, x)
+    callbacks = _callbacks(split, select) + list(cbs)
+    learn = transfer_learner(dls, recipe, folder, table.label.nunique(), callbacks)
+    with learn.no_logging():
+        learn.fine_tune(recipe.epochs, recipe.base_lr, recipe.freeze_epochs, recipe.lr_mult)
+    config = _config(table, normalize, features, recipe, folder) | {'seed': seed, 'split': split.name}
+    proba = predict_proba(learn.model, x, split.judged, normalize)
+    predictions = predictions_table(table, split.judged, proba, class_names(table))
+    parts = nn.ModuleDict({'normalize': normalize, 'network': learn.model})
+    return keep_run(parts, config, predictions, folder)
 
 # %% ../nbs/04_fastai_transfer.ipynb #2c7e7c76
 def _callbacks(split: Split, select: bool) -> list[Callback]:
-    if not len(split.valid): return [NoPeeking()]
+    if not len(split.valid):
+        return [NoPeeking()]
     return selection_callbacks() if select else []
 
-def _finish(table, rows, learn, normalize, features, recipe, folder, split, seed, x) -> Run:
-    classes, log = class_names(table), pd.read_csv(folder/'log.csv')
-    column = lambda name: pd.to_numeric(log[name], errors='coerce').dropna().tolist()         # both phases write a header
-    config = {'kind': 'transfer', 'classes': classes, 'features': asdict(features), 'network': recipe.backbone, 'scale': recipe.scale, 'recipe': asdict(recipe), 'seed': seed,
-              'input': list(normalize.mean.shape) if hasattr(normalize, 'mean') else None, 'split': split.name,
-              'losses': column('train_loss'), 'accuracies': column('accuracy')}
-    predictions = predictions_table(table, rows, predict_proba(learn.model, x, rows, normalize), classes)
-    return keep_run(nn.ModuleDict({'normalize': normalize, 'network': learn.model}), config, predictions, folder)
+
+def _config(table, normalize, features, recipe, folder) -> dict:
+    "What the artefact's config.json says; both phases of fastai's log write a header, which is no number."
+    log = pd.read_csv(folder / 'log.csv')
+
+    def column(name):
+        return pd.to_numeric(log[name], errors='coerce').dropna().tolist()
+
+    about = {'kind': 'transfer', 'classes': class_names(table), 'features': asdict(features)}
+    how = {'network': recipe.backbone, 'scale': recipe.scale, 'recipe': asdict(recipe)}
+    shape = list(normalize.mean.shape) if hasattr(normalize, 'mean') else None
+    course = {'losses': column('train_loss'), 'accuracies': column('accuracy')}
+    return about | how | {'input': shape} | course
 
 # %% ../nbs/04_fastai_transfer.ipynb #ef4216b6
-def probe_split(table: pd.DataFrame, # a clips table
-                split: Split, # training rows; test rows, else validation rows, are predicted
-                folder: str | Path, # where runs of this study go
-                backbone: str = 'mn04_as', # mn04_as or squeezenet1_1
-                C: float | None = None, # inverse strength of the L2 penalty; default: the backbone's
-               ) -> Run: # the run
-    "A linear probe on a backbone's frozen features; within a run nothing is selected, but layers, views, zones and `PROBE_C` were set by looking at the five folds of `esc50-10`."
-    classes, y, features, C = class_names(table), targets(table), backbone_features(backbone, table, probe=True), C or PROBE_C[backbone]
+def probe_split(
+    table: pd.DataFrame,  # a clips table
+    split: Split,  # training rows; test rows, else validation rows, are predicted
+    folder: str | Path,  # where runs of this study go
+    backbone: str = 'mn04_as',  # mn04_as or squeezenet1_1
+    C: float | None = None,  # inverse strength of the L2 penalty; default: the backbone's
+) -> Run:  # the run
+    "A linear probe on a backbone's frozen features; nothing is selected within a run."
+    classes, C = class_names(table), C or PROBE_C[backbone]
+    features = backbone_features(backbone, table, probe=True)
     e = cached_embeddings(table.path, backbone, features)
-    rows = split.judged
-    folder = Path(folder)/sha256_of([code_of(probe_split, fit_probe, probe_proba, FrozenNet), versions('scikit-learn', 'numpy')], Path(e.filename).name, classes, y.tolist(), table.group.tolist(), list(map(int, split.train)), list(map(int, rows)), C)[:12]
-    if run := finished_run(folder): return run
-    weight, bias = fit_probe(e, y, split.train, C)
+    settings, packages = [features, backbone, C, Path(e.filename).name], ('scikit-learn', 'numpy')
+    key = run_key(['fastai_transfer.probe_split'], table, split, settings, 0, packages=packages)
+    folder = Path(folder) / key
+    if run := finished_run(folder):
+        return run
+    weight, bias = fit_probe(e, targets(table), split.train, C)
     net = FrozenNet(backbone, len(classes)).eval()
     net.probe.load_state_dict({'weight': torch.from_numpy(weight), 'bias': torch.from_numpy(bias)})
-    config = {'kind': 'frozen', 'classes': classes, 'features': asdict(features), 'network': backbone, 'C': C, 'split': split.name, 'losses': [], 'accuracies': []}
-    predictions = predictions_table(table, rows, probe_proba(e[rows], weight, bias), classes)
-    return keep_run(nn.ModuleDict({'normalize': nn.Identity(), 'network': net}), config, predictions, folder)
+    about = {'kind': 'frozen', 'classes': classes, 'features': asdict(features), 'network': backbone}
+    config = about | {'C': C, 'split': split.name, 'losses': [], 'accuracies': []}
+    proba = probe_proba(e[split.judged], weight, bias)
+    predictions = predictions_table(table, split.judged, proba, classes)
+    parts = nn.ModuleDict({'normalize': nn.Identity(), 'network': net})
+    return keep_run(parts, config, predictions, folder)
 
 # %% ../nbs/04_fastai_transfer.ipynb #72e1f163
-def cross_tune(table: pd.DataFrame, # a clips table
-               splits: Sequence[Split], # e.g. from `fold_splits`
-               recipe: TransferRecipe | str, # how to fine-tune; or a backbone's name, for a linear probe on it
-               folder: str | Path, # where the runs go
-               seed: int = 42, # the same for every split
-              ) -> tuple[pd.DataFrame, list[Run]]: # (predictions of all splits, the runs)
+def cross_tune(
+    table: pd.DataFrame,  # a clips table
+    splits: Sequence[Split],  # e.g. from `fold_splits`
+    recipe: TransferRecipe | str,  # how to fine-tune; or a backbone's name, for a linear probe on it
+    folder: str | Path,  # where the runs go
+    seed: int = 42,  # the same for every split
+) -> tuple[pd.DataFrame, list[Run]]:  # (predictions of all splits, the runs)
     "One run per split, each from the pretrained weights."
-    one = lambda s: fine_tune_split(table, s, recipe, folder, seed) if isinstance(recipe, TransferRecipe) else probe_split(table, s, folder, recipe)
+    one = lambda s: (
+        fine_tune_split(table, s, recipe, folder, seed)
+        if isinstance(recipe, TransferRecipe)
+        else probe_split(table, s, folder, recipe)
+    )
     return pooled([one(s) for s in splits])

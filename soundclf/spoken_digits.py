@@ -6,65 +6,113 @@
 __all__ = ['digit_features', 'iterations', 'clip_splits', 'stretch', 'noise_floor', 'Voice', 'voice_features', 'voice_recipe',
            'disturb', 'disturbed_accuracy', 'plot_answers', 'log_run']
 
-# %% ../nbs/07_spoken_digits.ipynb #571ea635
+# %% ../nbs/07_spoken_digits.ipynb #28bba358
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np, pandas as pd, torch
-from torch import nn, Tensor
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .audio import decode, fit_clip
-from .core import PALETTE, new_figure
-from .data import Split, class_names, fold_splits, grouped_folds, targets
-from .eval_confusion import metrics, plot_confusions
+from .core.audio import Features, decode, fit_clip
+from .core.clips import class_names, targets
+from .core.confusion import plot_confusions
+from .core.drawing import PALETTE, new_figure
+from .core.front_ends import front_end
+from .core.metrics import metrics
+from .core.splits import Split, fold_splits, grouped_folds
 from .scratch_cnn import Recipe
-from .transforms import Augment, Features, add_noise, front_end
+from .transforms import Augment, add_noise
 
 # %% ../nbs/07_spoken_digits.ipynb #36eebce6
-def digit_features(rate: int, # of the clips, Hz
-                   **changes, # fields that shall differ
-                  ) -> Features: # what the reference's network hears
+def digit_features(
+    rate: int,  # of the clips, Hz
+    **changes,  # fields that shall differ
+) -> Features:  # what the reference's network hears
     "Log-mels of the reference: 64 bands, windows of 64 ms every 16 ms, 80 dB range."
-    return replace(Features(sample_rate=rate, duration=1.0, channels=2, n_fft=round(0.064 * rate), hop_length=round(0.016 * rate), n_mels=64, f_max=rate / 2, top_db=80.0), **changes)
+    return replace(
+        Features(
+            sample_rate=rate,
+            duration=1.0,
+            channels=2,
+            n_fft=round(0.064 * rate),
+            hop_length=round(0.016 * rate),
+            n_mels=64,
+            f_max=rate / 2,
+            top_db=80.0,
+        ),
+        **changes,
+    )
 
-def iterations(rate: int, # of the clips, Hz
-              ) -> dict[str, tuple[Recipe, Features]]: # name -> (how to train, what to hear)
+
+def iterations(
+    rate: int,  # of the clips, Hz
+) -> dict[str, tuple[Recipe, Features]]:  # name -> (how to train, what to hear)
     "The three iterations of the reference."
-    recipe = Recipe('reference', 10, 32, 'adam', 1e-2, 0.0, True, 0.0, 0.0, True, Augment(masks=2, mask_bands=10, mask_frames=10))
-    return {'v1': (recipe, digit_features(rate, duration=1.5)), 'v2': (recipe, digit_features(rate)), 'v3': (recipe, digit_features(rate, pad='noise'))}
+    recipe = Recipe(
+        network='reference',
+        epochs=10,
+        batch_size=32,
+        optimizer='adam',
+        lr=1e-2,
+        weight_decay=0.0,
+        one_cycle=True,
+        label_smoothing=0.0,
+        ema=0.0,
+        bfloat16=True,
+        augment=Augment(masks=2, mask_bands=10, mask_frames=10),
+    )
+    return {
+        'v1': (recipe, digit_features(rate, duration=1.5)),
+        'v2': (recipe, digit_features(rate)),
+        'v3': (recipe, digit_features(rate, pad='noise')),
+    }
 
 # %% ../nbs/07_spoken_digits.ipynb #d6f08cd8
-def clip_splits(table: pd.DataFrame, # a clips table
-                k: int = 5, # folds
-                seed: int = 42, # seed of the folds
-               ) -> list[Split]: # one per fold
+def clip_splits(
+    table: pd.DataFrame,  # a clips table
+    k: int = 5,  # folds
+    seed: int = 42,  # seed of the folds
+) -> list[Split]:  # one per fold
     "Folds over clips, as if it did not matter who speaks."
     loose = table.assign(group=[str(i) for i in range(len(table))])
     return fold_splits(loose.assign(fold=grouped_folds(loose, k, seed)))
 
 # %% ../nbs/07_spoken_digits.ipynb #9fb00578
-def stretch(x: Tensor, # [B, C, F, T], natural-log power in mel bands
-            tract: float, # natural log of the largest stretch of the band axis
-            tempo: float, # natural log of the largest stretch of the time axis
-            g: torch.Generator, # draws the factors
-           ) -> Tensor: # the same shape
+def stretch(
+    x: Tensor,  # [B, C, F, T], natural-log power in mel bands
+    tract: float,  # natural log of the largest stretch of the band axis
+    tempo: float,  # natural log of the largest stretch of the time axis
+    g: torch.Generator,  # draws the factors
+) -> Tensor:  # the same shape
     "Each clip with its band axis stretched from the lowest band up and its time axis from the middle; edges are repeated."
-    f, t = (torch.exp(most * (2 * torch.rand(len(x), generator=g, device=x.device) - 1)) for most in (tract, tempo))
+    f, t = (
+        torch.exp(most * (2 * torch.rand(len(x), generator=g, device=x.device) - 1))
+        for most in (tract, tempo)
+    )
     theta = torch.zeros(len(x), 2, 3, device=x.device)
     theta[:, 0, 0], theta[:, 1, 1], theta[:, 1, 2] = t, f, f - 1
-    return F.grid_sample(x, F.affine_grid(theta, x.shape, align_corners=True), padding_mode='border', align_corners=True)
+    return F.grid_sample(
+        x,
+        F.affine_grid(theta, x.shape, align_corners=True),
+        padding_mode='border',
+        align_corners=True,
+    )
 
 # %% ../nbs/07_spoken_digits.ipynb #d06ec8f7
-def noise_floor(x: Tensor, # [B, C, F, T], natural-log power
-                share: float, # of the clips that get noise
-                g: torch.Generator, # draws clips, levels and noise
-                least: float = 10.0, # dB below the loudest point, at least
-                most: float = 60.0, # and at most
-               ) -> Tensor: # the same shape
+def noise_floor(
+    x: Tensor,  # [B, C, F, T], natural-log power
+    share: float,  # of the clips that get noise
+    g: torch.Generator,  # draws clips, levels and noise
+    least: float = 10.0,  # dB below the loudest point, at least
+    most: float = 60.0,  # and at most
+) -> Tensor:  # the same shape
     "Some clips with white noise at a random level."
     pick = torch.rand(len(x), generator=g, device=x.device) < share
-    some = x[pick]; draw = lambda *shape: torch.rand(len(some), 1, *shape, generator=g, device=x.device)
+    some = x[pick]
+    draw = lambda *shape: torch.rand(len(some), 1, *shape, generator=g, device=x.device)
     power = torch.log(-torch.log(draw(*x.shape[2:]).clamp_min(1e-6)))
     level = some.amax((1, 2, 3), keepdim=True) - np.log(10) / 10 * (least + (most - least) * draw(1, 1))
     return x.masked_scatter(pick[:, None, None, None], torch.logaddexp(some, level + power))
@@ -73,90 +121,134 @@ def noise_floor(x: Tensor, # [B, C, F, T], natural-log power
 @dataclass(frozen=True)
 class Voice(Augment):
     "The spine's augmentation after a change of voice and room; the defaults are none."
-    tract: float = 0.0 # natural log of the largest stretch of the band axis
-    tempo: float = 0.0 # natural log of the largest stretch of the time axis
-    noise: float = 0.0 # share of the clips that get noise
 
-    def __call__(self, x: Tensor, # [B, C, F, T], natural-log power
-                 y: Tensor, # [B, classes]
-                 normalize: nn.Module, # constants of the training rows
-                 g: torch.Generator, # on the batch's device
-                ) -> tuple[Tensor, Tensor]: # normalised batch, labels
+    tract: float = 0.0  # natural log of the largest stretch of the band axis
+    tempo: float = 0.0  # natural log of the largest stretch of the time axis
+    noise: float = 0.0  # share of the clips that get noise
+
+    def __call__(
+        self,
+        x: Tensor,  # [B, C, F, T], natural-log power
+        y: Tensor,  # [B, classes]
+        normalize: nn.Module,  # constants of the training rows
+        g: torch.Generator,  # on the batch's device
+    ) -> tuple[Tensor, Tensor]:  # normalised batch, labels
         "A training batch."
-        if self.tract or self.tempo: x = stretch(x, self.tract, self.tempo, g)
-        if self.noise: x = noise_floor(x, self.noise, g)
+        if self.tract or self.tempo:
+            x = stretch(x, self.tract, self.tempo, g)
+        if self.noise:
+            x = noise_floor(x, self.noise, g)
         return super().__call__(x, y, normalize, g)
 
 # %% ../nbs/07_spoken_digits.ipynb #05c2bb69
-def voice_features(rate: int, # of the clips, Hz
-                  ) -> Features: # what the better network hears
+def voice_features(
+    rate: int,  # of the clips, Hz
+) -> Features:  # what the better network hears
     "Log-mels of 64 bands up to 4 kHz or half the rate: windows of 32 ms every 10 ms, 60 dB range."
-    return digit_features(rate, channels=1, n_fft=round(0.032 * rate), hop_length=round(0.01 * rate), f_min=50.0, f_max=min(4000.0, rate / 2), top_db=60.0)
+    return digit_features(
+        rate,
+        channels=1,
+        n_fft=round(0.032 * rate),
+        hop_length=round(0.01 * rate),
+        f_min=50.0,
+        f_max=min(4000.0, rate / 2),
+        top_db=60.0,
+    )
 
-def voice_recipe() -> Recipe: # of this notebook
+
+def voice_recipe() -> Recipe:  # of this notebook
     "The level-free network of the spine, trained to expect other voices."
     augment = Voice(tract=0.15, tempo=0.25, bands=2, noise=0.5, masks=2, mask_bands=10, mask_frames=12)
-    return Recipe('level-free', 40, 64, augment=augment)
+    return Recipe(network='level-free', epochs=40, batch_size=64, augment=augment)
 
 # %% ../nbs/07_spoken_digits.ipynb #5a79741d
-def disturb(wave: np.ndarray, # samples, channels x frames
-            rate: int, # Hz
-            kind: str, # noise (dB signal-to-noise), level (dB) or speed (factor)
-            amount: float, # how much, in the unit of the kind
-            seed: int = 0, # of the noise
-           ) -> np.ndarray: # samples
+def disturb(
+    wave: np.ndarray,  # samples, channels x frames
+    rate: int,  # Hz
+    kind: str,  # noise (dB signal-to-noise), level (dB) or speed (factor)
+    amount: float,  # how much, in the unit of the kind
+    seed: int = 0,  # of the noise
+) -> np.ndarray:  # samples
     "The same word under other circumstances."
-    if kind == 'noise': return add_noise(torch.from_numpy(wave)[None], amount, torch.Generator().manual_seed(seed))[0].numpy()
-    if kind == 'level': return wave * np.float32(10 ** (amount / 20))
+    if kind == 'noise':
+        return add_noise(torch.from_numpy(wave)[None], amount, torch.Generator().manual_seed(seed))[0].numpy()
+    if kind == 'level':
+        return wave * np.float32(10 ** (amount / 20))
     import soxr
+
     return np.ascontiguousarray(soxr.resample(wave.T, rate * amount, rate).T, 'float32')
 
 # %% ../nbs/07_spoken_digits.ipynb #cb4bd1b2
-def disturbed_accuracy(net: nn.Module, # features to logits, in evaluation mode
-                       features: Features, # what it hears
-                       table: pd.DataFrame, # clips table
-                       rows: np.ndarray, # test rows
-                       kind: str, # as in `disturb`
-                       amount: float, # as in `disturb`
-                      ) -> np.ndarray: # bool [rows], whether each answer is right
+def disturbed_accuracy(
+    net: nn.Module,  # features to logits, in evaluation mode
+    features: Features,  # what it hears
+    table: pd.DataFrame,  # clips table
+    rows: np.ndarray,  # test rows
+    kind: str,  # as in `disturb`
+    amount: float,  # as in `disturb`
+) -> np.ndarray:  # bool [rows], whether each answer is right
     "Which test clips are still recognised."
     front, classes, y = front_end(features), class_names(table), targets(table)[rows]
     clips = (decode(p) for p in table.path.iloc[rows])
     x = np.stack([_fitted(w, rate, features, kind, amount, i) for i, (w, rate) in enumerate(clips)])
-    with torch.inference_mode(): said = torch.cat([net(front(torch.from_numpy(x[i:i + 64]))).argmax(1) for i in range(0, len(x), 64)]).numpy()
+    with torch.inference_mode():
+        said = torch.cat(
+            [net(front(torch.from_numpy(x[i : i + 64]))).argmax(1) for i in range(0, len(x), 64)]
+        ).numpy()
     return said == y
+
 
 def _fitted(wave, rate, features, kind, amount, seed) -> np.ndarray:
     "A disturbed clip at the network's length."
-    if kind != 'noise': return fit_clip(disturb(wave, rate, kind, amount, seed), rate, features)
+    if kind != 'noise':
+        return fit_clip(disturb(wave, rate, kind, amount, seed), rate, features)
     x, power = fit_clip(wave, rate, features), lambda w: np.square(w).mean() + 1e-12
     return disturb(x, rate, kind, amount + 10 * np.log10(power(x) / power(wave)), seed)
 
 # %% ../nbs/07_spoken_digits.ipynb #209505b3
-def plot_answers(x: np.ndarray, # features [clips, C, F, T]
-                 predictions: pd.DataFrame, # their predictions, in the same order
-                 count: int = 8, # clips shown: wrong ones first, one of every label before a second
-                ): # a matplotlib figure
+def plot_answers(
+    x: np.ndarray,  # features [clips, C, F, T]
+    predictions: pd.DataFrame,  # their predictions, in the same order
+    count: int = 8,  # clips shown: wrong ones first, one of every label before a second
+):  # a matplotlib figure
     "Spectrograms with what was said and what was heard."
-    right, turn = (predictions.label == predictions.predicted).to_numpy(), predictions.groupby(['label', predictions.label == predictions.predicted]).cumcount()
+    right, turn = (
+        (predictions.label == predictions.predicted).to_numpy(),
+        predictions.groupby(['label', predictions.label == predictions.predicted]).cumcount(),
+    )
     order = np.lexsort((predictions.label, turn, right))[:count]
     fig, axes = new_figure(2, -(-len(order) // 2), size=(11, 4.6), squeeze=False)
-    for ax in axes.ravel(): ax.axis('off')
+    for ax in axes.ravel():
+        ax.axis('off')
     for ax, i in zip(axes.ravel(), order):
-        row = predictions.iloc[i]; right = row.label == row.predicted
+        row = predictions.iloc[i]
+        right = row.label == row.predicted
         ax.imshow(x[i, 0], origin='lower', aspect='auto', cmap='magma', interpolation='nearest')
-        ax.set_title(f'{row.label}, heard {row.predicted} ({row[f"p_{row.predicted}"]:.0%})', color=PALETTE[0] if right else PALETTE[3])
+        ax.set_title(
+            f'{row.label}, heard {row.predicted} ({row[f"p_{row.predicted}"]:.0%})',
+            color=PALETTE[0] if right else PALETTE[3],
+        )
     return fig
 
 # %% ../nbs/07_spoken_digits.ipynb #697019da
-def log_run(folder: str | Path, # TensorBoard folder of a run
-            recipe: Recipe, # its settings
-            predictions: pd.DataFrame, # of its test clips
-            x: np.ndarray, # their features, in the same order
-           ):
+def log_run(
+    folder: str | Path,  # TensorBoard folder of a run
+    recipe: Recipe,  # its settings
+    predictions: pd.DataFrame,  # of its test clips
+    x: np.ndarray,  # their features, in the same order
+):
     "Adds sample spectrograms, the confusion matrix and the settings with the accuracy."
     from torch.utils.tensorboard import SummaryWriter
+
     settings = {k: v for k, v in vars(recipe).items() if isinstance(v, (int, float, str, bool))}
     with SummaryWriter(str(folder)) as log:
-        log.add_figure('answers', plot_answers(x, predictions), recipe.epochs); log.add_figure('confusion', plot_confusions({recipe.network: predictions}, cols=1), recipe.epochs)
-        log.add_hparams(settings, {'accuracy/test': metrics(predictions)['accuracy'], 'macro_f1/test': metrics(predictions)['macro_f1']}, run_name='.')
+        log.add_figure('answers', plot_answers(x, predictions), recipe.epochs)
+        log.add_figure('confusion', plot_confusions({recipe.network: predictions}, cols=1), recipe.epochs)
+        log.add_hparams(
+            settings,
+            {
+                'accuracy/test': metrics(predictions)['accuracy'],
+                'macro_f1/test': metrics(predictions)['macro_f1'],
+            },
+            run_name='.',
+        )

@@ -6,151 +6,241 @@
 __all__ = ['pool_recordings', 'permutation_drops', 'greedy_families', 'bias_variance', 'learning_curve', 'blend', 'fit_blend',
            'cross_blend']
 
-# %% ../nbs/10_tabular_baselines.ipynb #57f253ee
+# %% ../nbs/10_tabular_baselines.ipynb #2125e877
 import os
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np, pandas as pd
+import numpy as np
+import pandas as pd
 from joblib import Parallel, delayed, parallel_config
 from sklearn.base import BaseEstimator
 
-from .core import SoundclfError, known_name, progress
-from .data import Split, inner_split, targets
-from .eval_confusion import grouped_interval, probabilities
-from .tabular_models import Scores, fit_predict, predict_models
+from .core.clips import targets
+from .core.files import SoundclfError, known_name
+from .core.metrics import grouped_interval
+from .core.predictions import probabilities
+from .core.runtime import progress
+from .core.splits import Split, inner_split
+from .core.table_estimators import Scores
+from .core.table_models import fit_predict, predict_models
 
 # %% ../nbs/10_tabular_baselines.ipynb #b2ff5349
-def pool_recordings(predictions: pd.DataFrame, # a predictions table
-                    share: float = 0.5, # of the recording's mean; the rest is the clip's own
-                   ) -> pd.DataFrame: # a predictions table
+def pool_recordings(
+    predictions: pd.DataFrame,  # a predictions table
+    share: float = 0.5,  # of the recording's mean; the rest is the clip's own
+) -> pd.DataFrame:  # a predictions table
     "Each clip's probabilities mixed with the mean of its recording in the same fold; no label is used."
-    p, classes = probabilities(predictions); log = np.log(p + 1e-3)
-    mean = pd.DataFrame(log).groupby([predictions.group.to_numpy(), predictions.fold.to_numpy()]).transform('mean').to_numpy()
-    mixed = np.exp((1 - share) * log + share * mean); mixed /= mixed.sum(1, keepdims=True)
-    return predictions.assign(predicted=np.asarray(classes)[mixed.argmax(1)], **{f'p_{c}': np.round(mixed[:, i], 6) for i, c in enumerate(classes)})
+    p, classes = probabilities(predictions)
+    log = np.log(p + 1e-3)
+    mean = (
+        pd.DataFrame(log)
+        .groupby([predictions.group.to_numpy(), predictions.fold.to_numpy()])
+        .transform('mean')
+        .to_numpy()
+    )
+    mixed = np.exp((1 - share) * log + share * mean)
+    mixed /= mixed.sum(1, keepdims=True)
+    return predictions.assign(
+        predicted=np.asarray(classes)[mixed.argmax(1)],
+        **{f'p_{c}': np.round(mixed[:, i], 6) for i, c in enumerate(classes)},
+    )
 
 # %% ../nbs/10_tabular_baselines.ipynb #4c19884a
-def permutation_drops(model, # a fitted pipeline that begins with a column-wise step
-                      X: np.ndarray, # held-out rows
-                      y: np.ndarray, # their class numbers
-                      groups: Mapping[str, Sequence[int]], # name -> column numbers shuffled together
-                      repeats: int = 5, # shuffles of each
-                      seed: int = 42, # of the shuffles
-                     ) -> pd.DataFrame: # one row per group: columns drop, std, of `repeats` shuffles
+def permutation_drops(
+    model,  # a fitted pipeline that begins with a column-wise step
+    X: np.ndarray,  # held-out rows
+    y: np.ndarray,  # their class numbers
+    groups: Mapping[str, Sequence[int]],  # name -> column numbers shuffled together
+    repeats: int = 5,  # shuffles of each
+    seed: int = 42,  # of the shuffles
+) -> pd.DataFrame:  # one row per group: columns drop, std, of `repeats` shuffles
     "Loss of accuracy on held-out rows when groups of columns are shuffled."
     rng, last, z = np.random.default_rng(seed), model[-1], model[:-1].transform(X)
     whole, rows = (last.predict(z) == y).mean(), []
     for name, columns in groups.items():
         drops = []
         for _ in range(repeats):
-            mixed = z.copy(); mixed[:, columns] = z[rng.permutation(len(z))][:, columns]
+            mixed = z.copy()
+            mixed[:, columns] = z[rng.permutation(len(z))][:, columns]
             drops.append(whole - (last.predict(mixed) == y).mean())
         rows.append((name, np.mean(drops), np.std(drops)))
     return pd.DataFrame(rows, columns=['feature', 'drop', 'std']).set_index('feature')
 
 # %% ../nbs/10_tabular_baselines.ipynb #e64d3b03
-def greedy_families(table: pd.DataFrame, # path, label, group
-                    X: np.ndarray, # features
-                    train: np.ndarray, # rows that may be used
-                    groups: Mapping[str, Sequence[int]], # family -> column numbers
-                    most: int = 6, # families at most
-                    seed: int = 42, # of the inner split
-                   ) -> list[tuple[str, float]]: # (family added, accuracy with it), in order
+def greedy_families(
+    table: pd.DataFrame,  # path, label, group
+    X: np.ndarray,  # features
+    train: np.ndarray,  # rows that may be used
+    groups: Mapping[str, Sequence[int]],  # family -> column numbers
+    most: int = 6,  # families at most
+    seed: int = 42,  # of the inner split
+) -> list[tuple[str, float]]:  # (family added, accuracy with it), in order
     "The families that a forward search adds, judged on a grouped part of the training rows."
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis as LDA
+
     inner, y, chosen, best = inner_split(table, train, seed), targets(table), [], 0.0
-    scale = Scores(); a, b = scale.fit_transform(X[inner.train]), scale.transform(X[inner.valid])
+    scale = Scores()
+    a, b = scale.fit_transform(X[inner.train]), scale.transform(X[inner.valid])
+
     def judge(names):
         c = np.concatenate([groups[n] for n in names])
-        return float((LDA(solver='lsqr', shrinkage='auto').fit(a[:, c], y[inner.train]).predict(b[:, c]) == y[inner.valid]).mean())
+        return float(
+            (
+                LDA(solver='lsqr', shrinkage='auto').fit(a[:, c], y[inner.train]).predict(b[:, c])
+                == y[inner.valid]
+            ).mean()
+        )
+
     while len(chosen) < min(most, len(groups)):
-        score, name = max((judge([c for c, _ in chosen] + [n]), n) for n in groups if n not in [c for c, _ in chosen])
-        if score <= best: break
-        chosen.append((name, score)); best = score
+        score, name = max(
+            (judge([c for c, _ in chosen] + [n]), n) for n in groups if n not in [c for c, _ in chosen]
+        )
+        if score <= best:
+            break
+        chosen.append((name, score))
+        best = score
     return chosen
 
 # %% ../nbs/10_tabular_baselines.ipynb #81761747
-def bias_variance(models: Mapping[str, tuple[np.ndarray, Callable[[int], BaseEstimator]]], # name -> (features, seed -> unfitted classifier)
-                  y: np.ndarray, # class numbers
-                  groups: np.ndarray, # recording of each row
-                  split: Split, # train and test rows
-                  draws: int = 10, # bootstrap samples, the same for all models
-                  seed: int = 42, # of samples and models
-                 ) -> pd.DataFrame: # per model: error, bias, variance, harmful and helpful variance
+def bias_variance(
+    models: Mapping[
+        str, tuple[np.ndarray, Callable[[int], BaseEstimator]]
+    ],  # name -> (features, seed -> unfitted classifier)
+    y: np.ndarray,  # class numbers
+    groups: np.ndarray,  # recording of each row
+    split: Split,  # train and test rows
+    draws: int = 10,  # bootstrap samples, the same for all models
+    seed: int = 42,  # of samples and models
+) -> pd.DataFrame:  # per model: error, bias, variance, harmful and helpful variance
     "Domingos' decomposition of the error over bootstrap samples of recordings; all fits wait in one line."
-    members, rng = pd.Series(split.train).groupby(groups[split.train]).apply(np.asarray), np.random.default_rng(seed)
-    samples = [np.concatenate([members.iloc[i] for i in rng.integers(0, len(members), len(members))]) for _ in range(draws)]
+    members, rng = (
+        pd.Series(split.train).groupby(groups[split.train]).apply(np.asarray),
+        np.random.default_rng(seed),
+    )
+    samples = [
+        np.concatenate([members.iloc[i] for i in rng.integers(0, len(members), len(members))])
+        for _ in range(draws)
+    ]
     with parallel_config('loky', inner_max_num_threads=1):
-        fits = Parallel(int(os.environ.get('SOUNDCLF_THREADS', 2)), return_as='generator')(delayed(fit_predict)(build(seed + i), X, y, s, split.test, int(y.max()) + 1) for X, build in models.values() for i, s in enumerate(samples))
+        fits = Parallel(int(os.environ.get('SOUNDCLF_THREADS', 2)), return_as='generator')(
+            delayed(fit_predict)(build(seed + i), X, y, s, split.test, int(y.max()) + 1)
+            for X, build in models.values()
+            for i, s in enumerate(samples)
+        )
         found = list(progress(fits, 'fits', draws * len(models)))
-    answers = [np.stack([p for p, *_ in found[i:i + draws]]) for i in range(0, len(found), draws)]
+    answers = [np.stack([p for p, *_ in found[i : i + draws]]) for i in range(0, len(found), draws)]
     return pd.DataFrame({k: _decomposed(a, y[split.test]) for k, a in zip(models, answers)}).T
+
 
 def _decomposed(answers: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     "The parts of the error from probabilities `[draws, clips, classes]`."
     votes = answers.argmax(2)
-    counts = (votes[..., None] == np.arange(answers.shape[2])).sum(0); main = (counts + 1e-3 * answers.mean(0)).argmax(1)    # ties go to the more probable
+    counts = (votes[..., None] == np.arange(answers.shape[2])).sum(0)
+    main = (counts + 1e-3 * answers.mean(0)).argmax(1)  # ties go to the more probable
     biased, differs = main != truth, votes != main
-    return {'error': float((votes != truth).mean()), 'bias': float(biased.mean()), 'variance': float(differs.mean()),
-            'harmful': float((differs & ~biased).mean()), 'helpful': float((differs & biased & (votes == truth)).mean())}
+    return {
+        'error': float((votes != truth).mean()),
+        'bias': float(biased.mean()),
+        'variance': float(differs.mean()),
+        'harmful': float((differs & ~biased).mean()),
+        'helpful': float((differs & biased & (votes == truth)).mean()),
+    }
 
 # %% ../nbs/10_tabular_baselines.ipynb #150279d9
-def learning_curve(table: pd.DataFrame, # path, label, fold, group
-                   X: np.ndarray, # features
-                   splits: Sequence[Split], # train and test rows
-                   build: Callable[[int], BaseEstimator], # seed -> unfitted classifier
-                   shares: Sequence[float] = (0.1, 0.2, 0.4, 0.7, 1.0), # of the recordings, or of the slices
-                   by: str = 'recordings', # or slices, thinned in every recording
-                   seed: int = 42, # which are taken
-                  ) -> pd.DataFrame: # share, recordings, clips, accuracy, low, high (95 % over recordings)
+def learning_curve(
+    table: pd.DataFrame,  # path, label, fold, group
+    X: np.ndarray,  # features
+    splits: Sequence[Split],  # train and test rows
+    build: Callable[[int], BaseEstimator],  # seed -> unfitted classifier
+    shares: Sequence[float] = (0.1, 0.2, 0.4, 0.7, 1.0),  # of the recordings, or of the slices
+    by: str = 'recordings',  # or slices, thinned in every recording
+    seed: int = 42,  # which are taken
+) -> pd.DataFrame:  # share, recordings, clips, accuracy, low, high (95 % over recordings)
     "Accuracy on the test folds against the size of the training set."
-    known_name(by, ('recordings', 'slices'), 'way of thinning'); rng = np.random.default_rng(seed); group = table.group.to_numpy()
-    luck = rng.random(len(table)) if by == 'slices' else pd.Series(rng.random(table.group.nunique()), sorted(table.group.unique()))[group].to_numpy()
+    known_name(by, ('recordings', 'slices'), 'way of thinning')
+    rng = np.random.default_rng(seed)
+    group = table.group.to_numpy()
+    luck = (
+        rng.random(len(table))
+        if by == 'slices'
+        else pd.Series(rng.random(table.group.nunique()), sorted(table.group.unique()))[group].to_numpy()
+    )
     rank = pd.Series(luck).groupby(group).rank(pct=True).to_numpy() - 1e-9 if by == 'slices' else luck
     n, rows = len(splits), []
-    fewer = [Split(s.name, s.train[_kept(rank, group, s.train, share, by)], s.valid, s.test) for share in shares for s in splits]
-    ((tables, _),) = predict_models(table, [(build, X, None)], fewer, seed)    # all fits in one pool
+    fewer = [
+        Split(s.name, s.train[_kept(rank, group, s.train, share, by)], s.valid, s.test)
+        for share in shares
+        for s in splits
+    ]
+    ((tables, _),) = predict_models(table, [(build, X, None)], fewer, seed)  # all fits in one pool
     for i, share in enumerate(shares):
-        thin, p = fewer[i * n:(i + 1) * n], pd.concat(tables[i * n:(i + 1) * n], ignore_index=True); right = (p.label == p.predicted).to_numpy().astype(float)
-        rows.append((share, np.mean([len(set(group[s.train])) for s in thin]), np.mean([len(s.train) for s in thin]), right.mean(), *grouped_interval(right, p.group)))
+        thin, p = (
+            fewer[i * n : (i + 1) * n],
+            pd.concat(tables[i * n : (i + 1) * n], ignore_index=True),
+        )
+        right = (p.label == p.predicted).to_numpy().astype(float)
+        rows.append(
+            (
+                share,
+                np.mean([len(set(group[s.train])) for s in thin]),
+                np.mean([len(s.train) for s in thin]),
+                right.mean(),
+                *grouped_interval(right, p.group),
+            )
+        )
     return pd.DataFrame(rows, columns=['share', 'recordings', 'clips', 'accuracy', 'low', 'high'])
 
 # %% ../nbs/10_tabular_baselines.ipynb #bca3b1ef
 def _kept(rank, group, rows, share, by):
     "Whether a row stays; of every recording at least one slice does."
-    if by == 'recordings': return rank[rows] < share
+    if by == 'recordings':
+        return rank[rows] < share
     first = pd.Series(rank[rows]).groupby(group[rows]).transform('min').to_numpy() == rank[rows]
     return (rank[rows] < share) | first
 
 # %% ../nbs/10_tabular_baselines.ipynb #07cf6189
-def blend(models: Sequence[pd.DataFrame], # predictions tables; clips that not all of them judged are dropped
-          weights: Sequence[float] | None = None, # of each; None: equal
-         ) -> pd.DataFrame: # a predictions table
+def blend(
+    models: Sequence[pd.DataFrame],  # predictions tables; clips that not all of them judged are dropped
+    weights: Sequence[float] | None = None,  # of each; None: equal
+) -> pd.DataFrame:  # a predictions table
     "The weighted geometric mean of models' probabilities; raises `SoundclfError` where labels or folds disagree."
-    both = sorted(set.intersection(*(set(m.path) for m in models))); parts = [m.drop_duplicates('path').set_index('path').loc[both].reset_index() for m in models]
+    both = sorted(set.intersection(*(set(m.path) for m in models)))
+    parts = [m.drop_duplicates('path').set_index('path').loc[both].reset_index() for m in models]
     facts = {(tuple(p.label), tuple(p.fold.astype(int))) for p in parts}
-    if not both or len(facts) > 1: raise SoundclfError('The models judged different clips or folds: predict all with one table.')
-    classes = probabilities(parts[0])[1]; weights = np.ones(len(parts)) / len(parts) if weights is None else weights
+    if not both or len(facts) > 1:
+        raise SoundclfError('The models judged different clips or folds: predict all with one table.')
+    classes = probabilities(parts[0])[1]
+    weights = np.ones(len(parts)) / len(parts) if weights is None else weights
     log = sum(w * np.log(p[[f'p_{c}' for c in classes]].to_numpy() + 0.003) for w, p in zip(weights, parts))
-    mixed = np.exp(log - log.max(1, keepdims=True)); mixed /= mixed.sum(1, keepdims=True)
-    return parts[0].assign(predicted=np.asarray(classes)[mixed.argmax(1)], **{f'p_{c}': np.round(mixed[:, i], 6) for i, c in enumerate(classes)})
+    mixed = np.exp(log - log.max(1, keepdims=True))
+    mixed /= mixed.sum(1, keepdims=True)
+    return parts[0].assign(
+        predicted=np.asarray(classes)[mixed.argmax(1)],
+        **{f'p_{c}': np.round(mixed[:, i], 6) for i, c in enumerate(classes)},
+    )
 
 # %% ../nbs/10_tabular_baselines.ipynb #d0fced9c
-def fit_blend(a: pd.DataFrame, # predictions of one model, of clips to learn from
-              b: pd.DataFrame, # predictions of another, of the same clips
-             ) -> float: # weight of b
+def fit_blend(
+    a: pd.DataFrame,  # predictions of one model, of clips to learn from
+    b: pd.DataFrame,  # predictions of another, of the same clips
+) -> float:  # weight of b
     "The weight, in steps of a tenth, that gives the labels the highest likelihood."
+
     def loss(weight):
-        mixed = blend([a, b], [1 - weight, weight]); p, classes = probabilities(mixed)
+        mixed = blend([a, b], [1 - weight, weight])
+        p, classes = probabilities(mixed)
         return -np.log(p[np.arange(len(p)), targets(mixed, classes)].clip(1e-6)).mean()
+
     return min(np.round(np.arange(0, 1.01, 0.1), 1), key=loss)
 
 # %% ../nbs/10_tabular_baselines.ipynb #b0673e54
-def cross_blend(a: pd.DataFrame, # predictions of one model, over all folds
-                b: pd.DataFrame, # predictions of another
-               ) -> tuple[pd.DataFrame, list[float]]: # (predictions table, weight of b for each fold)
+def cross_blend(
+    a: pd.DataFrame,  # predictions of one model, over all folds
+    b: pd.DataFrame,  # predictions of another
+) -> tuple[pd.DataFrame, list[float]]:  # (predictions table, weight of b for each fold)
     "Each fold blended with the weight that suits the other folds."
     weights, parts = [], []
     for f in sorted(a.fold.unique()):
-        weights.append(float(fit_blend(a[a.fold != f], b[b.fold != f]))); parts.append(blend([a[a.fold == f], b[b.fold == f]], [1 - weights[-1], weights[-1]]))
+        weights.append(float(fit_blend(a[a.fold != f], b[b.fold != f])))
+        parts.append(blend([a[a.fold == f], b[b.fold == f]], [1 - weights[-1], weights[-1]]))
     return pd.concat(parts, ignore_index=True), weights

@@ -1,4 +1,5 @@
 "The app in a real Chromium: a server on a free port, a page, and pictures of it."
+
 import contextlib
 import os
 import shutil
@@ -10,56 +11,100 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
-QUIET = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run',
-         '--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream']
+CHROMIUM = (
+    shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
+)
+QUIET = [
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+    '--no-first-run',
+    '--use-fake-ui-for-media-stream',
+    '--use-fake-device-for-media-stream',
+]
 
 
 @contextlib.contextmanager
 def serve(home: Path):
     "The address of the app, served from a home folder."
     with socket.socket() as s:
-        s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
-    command = [sys.executable, '-m', 'streamlit', 'run', str(ROOT/'app.py'), '--server.headless=true', '--server.address=127.0.0.1', f'--server.port={port}',
-               '--browser.gatherUsageStats=false', '--server.maxUploadSize=20']
-    process = subprocess.Popen(command, cwd=home, env=os.environ | {'PYTHONPATH': str(ROOT)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        s.bind(('127.0.0.1', 0))
+        port = s.getsockname()[1]
+    command = [
+        sys.executable,
+        '-m',
+        'streamlit',
+        'run',
+        str(ROOT / 'app.py'),
+        '--server.headless=true',
+        '--server.address=127.0.0.1',
+        f'--server.port={port}',
+        '--browser.gatherUsageStats=false',
+        '--server.maxUploadSize=20',
+    ]
+    process = subprocess.Popen(
+        command,
+        cwd=home,
+        env=os.environ | {'PYTHONPATH': str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         for _ in range(120):
             with contextlib.suppress(OSError):
-                urllib.request.urlopen(f'http://127.0.0.1:{port}/_stcore/health', timeout=1); break
+                urllib.request.urlopen(f'http://127.0.0.1:{port}/_stcore/health', timeout=1)
+                break
             time.sleep(0.5)
         yield f'http://127.0.0.1:{port}'
-    finally: process.terminate(); process.wait(20)
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 @contextlib.contextmanager
 def open_browser(microphone: Path | None = None):
     "A Chromium whose microphone hears a file."
     from playwright.sync_api import sync_playwright
+
     heard = [f'--use-file-for-fake-audio-capture={microphone}'] if microphone else []
     with sync_playwright() as p:
         browser = p.chromium.launch(executable_path=CHROMIUM, args=QUIET + heard)
-        try: yield browser.new_context(viewport={'width': 1280, 'height': 900}, permissions=['microphone'])
-        finally: browser.close()
+        try:
+            yield browser.new_context(
+                viewport={'width': 1280, 'height': 900}, permissions=['microphone']
+            )
+        finally:
+            browser.close()
 
 
 def settle(page, seconds: float = 90):
     "Waits until the page has stopped working; fails if it shows an exception."
     page.wait_for_timeout(700)
-    page.wait_for_selector('[data-testid="stStatusWidget"]', state='detached', timeout=seconds * 1000)
+    page.wait_for_selector(
+        '[data-testid="stStatusWidget"]', state='detached', timeout=seconds * 1000
+    )
     page.wait_for_selector('[data-testid="stSpinner"]', state='detached', timeout=seconds * 1000)
     page.wait_for_timeout(500)
-    assert page.locator('[data-testid="stException"]').count() == 0, page.locator('[data-testid="stException"]').first.inner_text()
+    assert page.locator('[data-testid="stException"]').count() == 0, page.locator(
+        '[data-testid="stException"]'
+    ).first.inner_text()
 
 
 def go(page, address: str, name: str):
     "Opens one page of the app."
-    page.goto(address); page.get_by_text('Classify', exact=True).first.wait_for(timeout=90_000); settle(page)
-    page.locator('section[data-testid="stSidebar"] label', has_text=name).click(); settle(page)
+    page.goto(address)
+    page.get_by_text('Classify', exact=True).first.wait_for(timeout=90_000)
+    settle(page)
+    page.locator('section[data-testid="stSidebar"] label', has_text=name).click()
+    settle(page)
     page.get_by_role('heading', name=name, exact=True).wait_for(timeout=60_000)
 
 
 def record(page, seconds: float):
     "Records with the page's microphone button."
-    page.get_by_role('button', name='Record').click(); page.wait_for_timeout(int(seconds * 1000))
-    page.get_by_role('button', name='Stop recording').click(); settle(page)
+    page.get_by_role('button', name='Record').click()
+    page.wait_for_timeout(int(seconds * 1000))
+    page.get_by_role('button', name='Stop recording').click()
+    settle(page)

@@ -1,4 +1,5 @@
 "The app's pages: each without an exception, answers, errors; and, where Chromium is installed, in a real browser."
+
 import shutil
 import time
 from pathlib import Path
@@ -6,11 +7,13 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from soundclf.app import PAGES, is_training
-from soundclf.data import synthetic
-from soundclf.labels import load_labels
-from soundclf.predict import Classifier, model_names
-from soundclf.training import train_model
+from soundclf.tools.app import PAGES
+from soundclf.tools.app_train import is_training
+from soundclf.core.esc50 import synthetic
+from soundclf.tools.labels import load_labels
+from soundclf.tools.classifier import Classifier
+from soundclf.tools.models import model_names
+from soundclf.tools.training import train_model
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -18,11 +21,14 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture(scope='module')
 def shop(tmp_path_factory):
     "A home folder with data, a trained model and its results."
-    patch = pytest.MonkeyPatch(); home = tmp_path_factory.mktemp('home')
-    patch.chdir(home); patch.setenv('SOUNDCLF_DATA', str(home/'data')); patch.delenv('SOUNDCLF_MIRROR', raising=False)
-    (home/'settings.ini').write_text('lib_name = soundclf\n')
+    patch = pytest.MonkeyPatch()
+    home = tmp_path_factory.mktemp('home')
+    patch.chdir(home)
+    patch.setenv('SOUNDCLF_DATA', str(home / 'data'))
+    patch.delenv('SOUNDCLF_MIRROR', raising=False)
+    (home / 'settings.ini').write_text('lib_name = soundclf\n')
     table = synthetic(per_fold=2)
-    train_model(table, 'synthetic', home/'models'/'tiny', 'scratch', profile='quick')
+    train_model(table, 'synthetic', home / 'models' / 'tiny', 'scratch', profile='quick')
     yield home, table
     patch.undo()
 
@@ -33,7 +39,7 @@ def usual() -> str:
 
 
 def open_page(name: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT/'app.py'), default_timeout=120).run()
+    app = AppTest.from_file(str(ROOT / 'app.py'), default_timeout=120).run()
     return app.sidebar.radio[0].set_value(name).run()
 
 
@@ -42,7 +48,8 @@ def press(app: AppTest, label: str):
     assert not app.exception
 
 
-def said(app: AppTest, words: str) -> bool: return any(words in c.value for c in app.caption)
+def said(app: AppTest, words: str) -> bool:
+    return any(words in c.value for c in app.caption)
 
 
 @pytest.mark.parametrize('name', PAGES)
@@ -57,7 +64,8 @@ def test_explore_filters(shop):
     assert not app.exception and said(app, '200 of 200 clips')
     app.multiselect[0].set_value(['tone']).run()
     assert not app.exception and said(app, '20 of 200 clips')
-    app.selectbox[0].set_value('a folder of mine').run(); app.text_input[0].set_value('/nowhere/sounds').run()
+    app.selectbox[0].set_value('a folder of mine').run()
+    app.text_input[0].set_value('/nowhere/sounds').run()
     assert not app.exception and 'does not exist' in app.error[0].value
 
 
@@ -65,8 +73,13 @@ def test_evaluate_shows_intervals_and_clips(shop):
     app = open_page('Evaluate')
     assert not app.exception
     results = app.dataframe[0].value
-    assert results['clips'].tolist() == [100] and (results['low'] <= results['accuracy %']).all() and (results['accuracy %'] <= results['high']).all()
-    app.selectbox[2].set_value('tone').run(); app.selectbox[3].set_value('tone').run()
+    assert (
+        results['clips'].tolist() == [100]
+        and (results['low'] <= results['accuracy %']).all()
+        and (results['accuracy %'] <= results['high']).all()
+    )
+    app.selectbox[2].set_value('tone').run()
+    app.selectbox[3].set_value('tone').run()
     assert not app.exception and said(app, 'clips of tone heard as tone')
 
 
@@ -74,10 +87,15 @@ def test_classify_answers_uploads_and_recordings(shop):
     _, table = shop
     good, tone = Path(table.path[0]).read_bytes(), Path(table.path[1]).read_bytes()
     app = open_page('Classify')
-    app.file_uploader[0].set_value([('one.wav', good, 'audio/wav'), ('../bad.wav', b'RIFF', 'audio/wav')]).run()
+    app.file_uploader[0].set_value(
+        [('one.wav', good, 'audio/wav'), ('../bad.wav', b'RIFF', 'audio/wav')]
+    ).run()
     assert not app.exception and '../bad.wav cannot be decoded' in app.error[0].value
     answers = app.dataframe[0].value
-    assert answers['file'].tolist() == ['one.wav'] and answers['label'][0] == Classifier.load(usual()).predict(table.path[0]).label
+    assert (
+        answers['file'].tolist() == ['one.wav']
+        and answers['label'][0] == Classifier.load(usual()).predict(table.path[0]).label
+    )
     app = open_page('Classify')
     app.audio_input[0].set_value(('spoken.wav', tone, 'audio/wav')).run()
     assert not app.exception and app.dataframe[0].value['file'].tolist() == ['recording.wav']
@@ -86,48 +104,68 @@ def test_classify_answers_uploads_and_recordings(shop):
 
 def test_label_saves_at_once(shop):
     home, table = shop
-    folder = home/'new'; folder.mkdir(exist_ok=True)
-    for path in table.path[:3]: shutil.copy(path, folder)
-    app = open_page('Label'); app.selectbox[0].set_value('tiny').run(); app.text_input[0].set_value(str(folder)).run()
+    folder = home / 'new'
+    folder.mkdir(exist_ok=True)
+    for path in table.path[:3]:
+        shutil.copy(path, folder)
+    app = open_page('Label')
+    app.selectbox[0].set_value('tiny').run()
+    app.text_input[0].set_value(str(folder)).run()
     assert not app.exception
     press(app, 'tone')
-    assert (folder/'labels.csv').read_text().count(',tone') == 1
+    assert (folder / 'labels.csv').read_text().count(',tone') == 1
     press(app, 'skip')
-    assert (folder/'labels.csv').read_text().count('\n') == 2
+    assert (folder / 'labels.csv').read_text().count('\n') == 2
 
 
 def test_a_late_press_names_the_clip_it_was_drawn_for(shop):
     home, table = shop
-    folder = home/'shared'; folder.mkdir(exist_ok=True)
-    for path in table.path[:3]: shutil.copy(path, folder)
+    folder = home / 'shared'
+    folder.mkdir(exist_ok=True)
+    for path in table.path[:3]:
+        shutil.copy(path, folder)
     one, two = open_page('Label'), open_page('Label')
-    for app in (one, two): app.selectbox[0].set_value('tiny').run(); app.text_input[0].set_value(str(folder)).run()
+    for app in (one, two):
+        app.selectbox[0].set_value('tiny').run()
+        app.text_input[0].set_value(str(folder)).run()
     other = next(c for c in table.label if c != 'tone')
-    press(one, 'tone'); press(two, other)    # both windows showed the same clip
-    assert list(load_labels(folder/'labels.csv').values()) == [other]
+    press(one, 'tone')
+    press(two, other)  # both windows showed the same clip
+    assert list(load_labels(folder / 'labels.csv').values()) == [other]
 
 
 def test_a_broken_file_does_not_stop_labelling(shop):
     home, table = shop
-    folder = home/'mixed'; folder.mkdir(exist_ok=True)
-    shutil.copy(table.path[0], folder); (folder/'a.wav').write_bytes(b'RIFF')
-    app = open_page('Label'); app.selectbox[0].set_value('none').run(); app.text_input[0].set_value(str(folder)).run(); app.text_input[1].set_value('cat, dog').run()
+    folder = home / 'mixed'
+    folder.mkdir(exist_ok=True)
+    shutil.copy(table.path[0], folder)
+    (folder / 'a.wav').write_bytes(b'RIFF')
+    app = open_page('Label')
+    app.selectbox[0].set_value('none').run()
+    app.text_input[0].set_value(str(folder)).run()
+    app.text_input[1].set_value('cat, dog').run()
     assert not app.exception and 'a.wav cannot be decoded' in app.warning[0].value
     press(app, 'skip')
     assert 'skipped' in app.info[0].value
-    press(app, 'Show them again'); press(app, 'dog')
+    press(app, 'Show them again')
+    press(app, 'dog')
     assert 'All named' in app.success[0].value
 
 
 def test_classes_keep_their_place_and_errors_their_sentence(shop):
     home, table = shop
-    folder = home/'ordered'; folder.mkdir(exist_ok=True)
-    for path in table.path[:3]: shutil.copy(path, folder)
-    app = open_page('Label'); app.selectbox[0].set_value('none').run(); app.text_input[0].set_value(str(folder)).run(); app.text_input[1].set_value('dog, cat').run()
+    folder = home / 'ordered'
+    folder.mkdir(exist_ok=True)
+    for path in table.path[:3]:
+        shutil.copy(path, folder)
+    app = open_page('Label')
+    app.selectbox[0].set_value('none').run()
+    app.text_input[0].set_value(str(folder)).run()
+    app.text_input[1].set_value('dog, cat').run()
     order = lambda: [b.label for b in app.button if b.label in ('dog', 'cat')]
     press(app, 'cat')
     assert order() == ['dog', 'cat']
-    (folder/'labels.csv').write_text('path,label,fold\nx.wav,cat,1\n')
+    (folder / 'labels.csv').write_text('path,label,fold\nx.wav,cat,1\n')
     press(app, 'dog')
     assert 'has folds' in app.error[0].value
 
@@ -136,9 +174,12 @@ def test_train_says_what_is_wrong(shop):
     app = open_page('Train')
     app.text_input[1].set_value('../evil').run()
     assert not app.exception and 'cannot name a model' in app.error[0].value
-    app = open_page('Train'); app.text_input[0].set_value('/nowhere').run()
+    app = open_page('Train')
+    app.text_input[0].set_value('/nowhere').run()
     press(app, 'Train')
     until = time.monotonic() + 120
-    while is_training(shop[0]/'models'/'mine'): assert time.monotonic() < until; time.sleep(0.2)
+    while is_training(shop[0] / 'models' / 'mine'):
+        assert time.monotonic() < until
+        time.sleep(0.2)
     app.run()
     assert not app.exception and 'does not exist' in app.error[0].value

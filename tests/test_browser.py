@@ -1,27 +1,35 @@
 "The app in a real Chromium, where one is installed (Debian: apt install chromium)."
+
 from pathlib import Path
 
 import pytest
 from browser import CHROMIUM, go, open_browser, record, serve, settle
 from test_app import shop, usual
 
-from soundclf.app import PAGES
-from soundclf.predict import Classifier
+from soundclf.tools.app import PAGES
+from soundclf.tools.classifier import Classifier
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason='no Chromium on this machine')
 
 
 def test_pages_uploads_and_the_microphone(shop, tmp_path):
     home, table = shop
-    clip = Path(table.path[7]); expected = Classifier.load(usual()).predict(clip)
-    (tmp_path/'broken.wav').write_bytes(b'RIFF1234WAVE')
+    clip = Path(table.path[7])
+    expected = Classifier.load(usual()).predict(clip)
+    (tmp_path / 'broken.wav').write_bytes(b'RIFF1234WAVE')
     with serve(home) as address, open_browser(clip) as context:
         page = context.new_page()
-        for name in PAGES: go(page, address, name)
+        for name in PAGES:
+            go(page, address, name)
         go(page, address, 'Classify')
-        page.locator('input[type=file]').set_input_files([str(clip), str(tmp_path/'broken.wav')]); settle(page)
-        assert 'broken.wav cannot be decoded' in page.locator('[data-testid="stAlert"]').inner_text()
-        page.get_by_role('heading', name=f'{expected.label} ({100 * expected.probability:.0f} %)').wait_for(timeout=30_000)
+        page.locator('input[type=file]').set_input_files([str(clip), str(tmp_path / 'broken.wav')])
+        settle(page)
+        assert (
+            'broken.wav cannot be decoded' in page.locator('[data-testid="stAlert"]').inner_text()
+        )
+        page.get_by_role(
+            'heading', name=f'{expected.label} ({100 * expected.probability:.0f} %)'
+        ).wait_for(timeout=30_000)
         go(page, address, 'Classify')
         record(page, 2.5)
         page.get_by_text('recording.wav').first.wait_for(state='attached', timeout=30_000)

@@ -1,4 +1,5 @@
 "What a notebook cell cannot test: imports, packaging, processes."
+
 import multiprocessing
 import shutil
 import subprocess
@@ -12,31 +13,64 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_light_modules_import_neither_fastai_nor_matplotlib():
-    code = ('import sys, soundclf, soundclf.data, soundclf.transforms, soundclf.scratch_cnn, soundclf.backbones, soundclf.eval_confusion, soundclf.predict, soundclf.commands, soundclf.live, soundclf.labels;'
-            'print([m for m in ("fastai", "matplotlib", "seaborn", "optuna") if m in sys.modules])')
-    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'
+    code = (
+        'import sys, soundclf, soundclf.data, soundclf.transforms, soundclf.scratch_cnn, soundclf.core.embeddings, soundclf.eval_confusion, soundclf.tools.classifier, soundclf.tools.commands, soundclf.tools.live, soundclf.tools.labels;'
+        'print([m for m in ("fastai", "matplotlib", "seaborn", "optuna") if m in sys.modules])'
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, '-c', code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == '[]'
+    )
 
 
 def test_the_wheel_carries_the_checksum_lists(tmp_path):
-    copy = tmp_path/'source'
-    for name in ('soundclf', 'data/manifests'): shutil.copytree(ROOT/name, copy/name)
-    for name in ('setup.py', 'settings.ini', 'pyproject.toml'): shutil.copy(ROOT/name, copy)
-    subprocess.run([sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w', tmp_path, copy], check=True)
+    copy = tmp_path / 'source'
+    for name in ('soundclf', 'data/manifests'):
+        shutil.copytree(ROOT / name, copy / name)
+    for name in ('setup.py', 'settings.ini', 'pyproject.toml'):
+        shutil.copy(ROOT / name, copy)
+    subprocess.run(
+        [
+            sys.executable,
+            '-m',
+            'pip',
+            'wheel',
+            '-q',
+            '--no-deps',
+            '--no-build-isolation',
+            '-w',
+            tmp_path,
+            copy,
+        ],
+        check=True,
+    )
     names = zipfile.ZipFile(next(tmp_path.glob('*.whl'))).namelist()
-    assert {'soundclf/manifests/esc50.sha256', 'soundclf/manifests/weights.sha256', 'soundclf/data.py'} <= set(names)
+    assert {
+        'soundclf/manifests/esc50.sha256',
+        'soundclf/manifests/weights.sha256',
+        'soundclf/data.py',
+    } <= set(names)
 
 
 def _terminal(folder):
-    from soundclf.optuna_tuning import open_study, run_study
-    run_study(open_study('shared', folder), lambda trial: -(trial.suggest_float('x', -1, 1) ** 2), 12)
+    from soundclf.core.studies import open_study, run_study
+
+    run_study(
+        open_study('shared', folder), lambda trial: -(trial.suggest_float('x', -1, 1) ** 2), 12
+    )
 
 
 def test_two_terminals_work_on_one_study(tmp_path):
-    from soundclf.optuna_tuning import is_finished, open_study
+    from soundclf.core.studies import is_finished, open_study
+
     context = multiprocessing.get_context('spawn')
     terminals = [context.Process(target=_terminal, args=(str(tmp_path),)) for _ in range(2)]
-    for t in terminals: t.start()
-    for t in terminals: t.join(120)
+    for t in terminals:
+        t.start()
+    for t in terminals:
+        t.join(120)
     assert all(t.exitcode == 0 for t in terminals)
     trials = open_study('shared', tmp_path).trials
     assert 12 <= sum(map(is_finished, trials)) <= 13
@@ -46,14 +80,17 @@ def test_two_terminals_work_on_one_study(tmp_path):
 
 def test_reports_read_the_schema():
     "results.json of the repository follows the schema and belongs to a full run on real recordings."
-    from soundclf.core import read_json
-    results = read_json(ROOT/'figures'/'esc50-10'/'results.json')
+    from soundclf.core.files import read_json
+
+    results = read_json(ROOT / 'figures' / 'esc50-10' / 'results.json')
     assert (results['dataset'], results['profile']) == ('esc50-10', 'full')
     for model in results['models'].values():
         assert {'parameters', 'bytes', 'protocols', 'speed'} <= set(model)
         for protocol in model['protocols'].values():
             a = protocol['accuracy']
-            assert a['low'] <= a['mean'] <= a['high'] and protocol['selection'] and protocol['weights']
+            assert (
+                a['low'] <= a['mean'] <= a['high'] and protocol['selection'] and protocol['weights']
+            )
             f, g = protocol['macro_f1'], protocol['accuracy_by_group']
             assert f['low'] <= f['mean'] <= f['high'] and g['low'] <= a['mean'] <= g['high']
         for protocol in filter(None, [model['protocols'].get('five_folds')]):
@@ -62,12 +99,26 @@ def test_reports_read_the_schema():
 
 def test_stored_predictions_give_the_stored_figures():
     "The numbers and intervals in results.json follow from the committed predictions."
-    from soundclf.core import read_json
-    from soundclf.eval_confusion import load_predictions, metrics, protocol_record
-    folder = ROOT/'figures'/'esc50-10'
-    for name, model in read_json(folder/'results.json')['models'].items():
-        found = load_predictions(folder/'predictions'/f'{name}.csv'); told = model['protocols']
-        if 'five_folds' in told: assert told['five_folds'] == protocol_record(found, told['five_folds']['selection'], told['five_folds']['weights']), name
-        halves = [told['reference_validation'], told['reference_test']]; first = found[found.fold == found.fold.min()]
+    from soundclf.core.files import read_json
+    from soundclf.core.predictions import load_predictions
+    from soundclf.core.metrics import metrics
+    from soundclf.core.results import protocol_record
+
+    folder = ROOT / 'figures' / 'esc50-10'
+    for name, model in read_json(folder / 'results.json')['models'].items():
+        found = load_predictions(folder / 'predictions' / f'{name}.csv')
+        told = model['protocols']
+        if 'five_folds' in told:
+            assert told['five_folds'] == protocol_record(
+                found, told['five_folds']['selection'], told['five_folds']['weights']
+            ), name
+        halves = [told['reference_validation'], told['reference_test']]
+        first = found[found.fold == found.fold.min()]
         assert sum(h['n'] for h in halves) == len(first), name
-        assert abs(sum(h['n'] * h['accuracy']['mean'] for h in halves) / len(first) - metrics(first)['accuracy']) < 1e-4, name
+        assert (
+            abs(
+                sum(h['n'] * h['accuracy']['mean'] for h in halves) / len(first)
+                - metrics(first)['accuracy']
+            )
+            < 1e-4
+        ), name
