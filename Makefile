@@ -1,4 +1,5 @@
-# soundclf: `make help` lists what there is. Each executed notebook is a target, so that `make -j2 reproduce` does only what is missing.
+# soundclf: `make help` lists what there is.
+# Each executed chapter is a target, so that `make -j2 reproduce` does only what is missing.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3
@@ -11,85 +12,113 @@ READY := $(VENV)/.ready
 MIRROR := $(abspath $(wildcard ../shared))
 export SOUNDCLF_MIRROR ?= $(MIRROR)
 export PYTHONHASHSEED := 0
-export MPLBACKEND := Agg
 export JUPYTER_PLATFORM_DIRS := 1
-# threads wait a moment for the next operation before they sleep: a fifth faster than sleeping at once, and no burning core
+# Threads wait a moment for the next operation before they sleep: a fifth faster than sleeping at once.
 export GOMP_SPINCOUNT := 5000
-# freed buffers stay with the process: training asks for the same ones at every step
+# Freed buffers stay with the process: training asks for the same ones at every step.
 export MALLOC_MMAP_THRESHOLD_ := 33554432
 export MALLOC_TRIM_THRESHOLD_ := 2000000000
 
-# a folder or CSV is named from where make runs; other seeds keep their results to themselves
+# A folder or CSV is named from where make runs; other seeds keep their results to themselves.
 override DATASET := $(if $(findstring /,$(DATASET)),$(abspath $(DATASET)),$(DATASET))
 OUT := $(if $(filter 42,$(SEED)),runs,runs/seed-$(SEED))
 RUNS := $(OUT)/$(PROFILE)/$(subst /,_,$(DATASET))
-SPINE := 01_data 02_transforms 03_scratch_cnn 04_fastai_transfer 05_optuna_tuning 06_eval_confusion 11_predict
-# studies bring data sets of their own, so a folder of yours is spared them
-STUDIES := $(SPINE) $(if $(findstring /,$(DATASET)),,07_spoken_digits 08_waveform_cnn 09_audio_tagging 10_tabular_baselines)
-DONE := $(STUDIES:%=$(RUNS)/%.ipynb)
+# Some chapters bring data sets of their own; a folder of yours is spared them.
+GENERAL := 01_data 02_transforms 03_scratch_cnn 04_fastai_transfer 05_optuna_tuning 06_eval_confusion 11_own_sounds
+SPECIAL := 07_spoken_digits 08_waveform_cnn 09_audio_tagging 10_tabular_baselines
+CHAPTERS := $(GENERAL) $(if $(findstring /,$(DATASET)),,$(SPECIAL))
+DONE := $(CHAPTERS:%=$(RUNS)/%.ipynb)
 
-.PHONY: help install reproduce test verify bench app screenshots lab tensorboard readme clean
+.PHONY: help install reproduce test lint verify bench site app screenshots lab tensorboard readme export outputs clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/'
-	@echo "  Settings: PROFILE=quick|full (now $(PROFILE)), DATASET=auto|esc50-10|synthetic|FOLDER (now $(DATASET)), SEED (now $(SEED)), SOUNDCLF_MIRROR"
+	@echo "  Settings: PROFILE=quick|full (now $(PROFILE)), SEED (now $(SEED)), SOUNDCLF_MIRROR,"
+	@echo "            DATASET=auto|esc50-10|synthetic|FOLDER (now $(DATASET))"
 
 install: $(READY) ## make .venv with everything pinned
 
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -q -c constraints.txt
+TOO_OLD := soundclf needs Python 3.10 or newer: set PYTHON=python3.11, say.
+
 $(READY): constraints.txt settings.ini setup.py pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 10) else f"soundclf needs Python 3.10 or newer, and $(PYTHON) is {v.major}.{v.minor}: set PYTHON=python3.11, say.")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "$(TOO_OLD)")'
 	@echo "== installing into $(VENV) (about two minutes and 7 GB, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -q -c constraints.txt setuptools wheel
-	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -q -c constraints.txt --no-build-isolation -e '.[train,onnx,live,app,cluster,tabular,dev]'
+	@$(PIP) setuptools wheel
+	@$(PIP) --no-build-isolation -e '.[train,onnx,live,app,cluster,tabular,dev]'
 	@touch $@
 
-# papermill runs a copy of each notebook with its parameters; the copies lie outside nbs/
+# Papermill runs a copy of each chapter with its parameters; the copies lie outside nbs/.
 $(RUNS)/%.ipynb: nbs/%.ipynb $(READY)
-	@mkdir -p $(@D); echo "== $* ($(PROFILE), $(DATASET)); progress: tail -f $(@D)/$*.log"
-	@IN_TEST=1 $(BIN)/papermill $< $(@D)/.$*.running.ipynb --cwd nbs -k python3 --progress-bar --no-log-output \
-	    -p dataset "$(DATASET)" -p profile "$(PROFILE)" -p seed $(SEED) -p out "$(OUT)" > $(@D)/$*.log 2>&1 || { tail -30 $(@D)/$*.log; exit 1; }
+	@mkdir -p $(@D)
+	@echo "== $* ($(PROFILE), $(DATASET)); progress: tail -f $(@D)/$*.log"
+	@SOUNDCLF_QUIET=1 IN_TEST=1 $(BIN)/papermill $< $(@D)/.$*.running.ipynb --cwd nbs -k python3 --progress-bar \
+	    --no-log-output -p dataset "$(DATASET)" -p profile "$(PROFILE)" -p seed $(SEED) -p out "$(OUT)" \
+	    > $(@D)/$*.log 2>&1 || { tail -30 $(@D)/$*.log; exit 1; }
 	@mv $(@D)/.$*.running.ipynb $@
 
-# who needs whom: the module a notebook exports, and the runs before it
-$(RUNS)/01_data.ipynb: soundclf/core.py soundclf/audio.py soundclf/data.py
+# A chapter is run again when its module or anything that it stands on has changed. What it trained before is
+# found by its key, so that only what a change touches is trained anew.
+$(DONE): $(wildcard soundclf/core/*.py)
+$(RUNS)/01_data.ipynb: soundclf/data.py
 $(RUNS)/02_transforms.ipynb: soundclf/transforms.py $(RUNS)/01_data.ipynb
-$(RUNS)/03_scratch_cnn.ipynb: soundclf/scratch_cnn.py soundclf/eval_confusion.py $(RUNS)/02_transforms.ipynb
-$(RUNS)/04_fastai_transfer.ipynb: soundclf/fastai_transfer.py soundclf/backbones.py soundclf/scratch_cnn.py soundclf/eval_confusion.py $(RUNS)/02_transforms.ipynb
+$(RUNS)/03_scratch_cnn.ipynb: soundclf/scratch_cnn.py $(RUNS)/02_transforms.ipynb
+$(RUNS)/04_fastai_transfer.ipynb: soundclf/fastai_transfer.py soundclf/scratch_cnn.py $(RUNS)/02_transforms.ipynb
 $(RUNS)/05_optuna_tuning.ipynb: soundclf/optuna_tuning.py $(RUNS)/03_scratch_cnn.ipynb $(RUNS)/04_fastai_transfer.ipynb
-$(RUNS)/06_eval_confusion.ipynb: $(RUNS)/05_optuna_tuning.ipynb
-$(RUNS)/07_spoken_digits.ipynb: soundclf/spoken_digits.py soundclf/corpora.py $(RUNS)/06_eval_confusion.ipynb
-$(RUNS)/08_waveform_cnn.ipynb: soundclf/waveform_cnn.py soundclf/corpora.py $(RUNS)/06_eval_confusion.ipynb
-$(RUNS)/09_audio_tagging.ipynb: soundclf/audio_tagging.py soundclf/corpora.py $(RUNS)/06_eval_confusion.ipynb
-$(RUNS)/10_tabular_baselines.ipynb: soundclf/tabular_baselines.py soundclf/feature_tables.py soundclf/tabular_models.py soundclf/tabular_search.py $(RUNS)/06_eval_confusion.ipynb
-$(RUNS)/11_predict.ipynb: soundclf/predict.py $(RUNS)/06_eval_confusion.ipynb
+$(RUNS)/06_eval_confusion.ipynb: soundclf/eval_confusion.py $(RUNS)/05_optuna_tuning.ipynb
+$(RUNS)/07_spoken_digits.ipynb: soundclf/spoken_digits.py $(RUNS)/06_eval_confusion.ipynb
+$(RUNS)/08_waveform_cnn.ipynb: soundclf/waveform_cnn.py $(RUNS)/06_eval_confusion.ipynb
+$(RUNS)/09_audio_tagging.ipynb: soundclf/audio_tagging.py $(RUNS)/06_eval_confusion.ipynb
+$(RUNS)/10_tabular_baselines.ipynb: soundclf/tabular_baselines.py $(RUNS)/06_eval_confusion.ipynb
+$(RUNS)/11_own_sounds.ipynb: soundclf/own_sounds.py $(wildcard soundclf/tools/*.py) $(RUNS)/06_eval_confusion.ipynb
 
-reproduce: $(DONE) ## run every notebook end to end: figures and results.json
-	@$(BIN)/python tests/report.py "$(DATASET)" "$(PROFILE)" "$(OUT)"
+reproduce: $(DONE) ## run every chapter end to end: figures, results.json, pictures in the executed notebooks
+	@$(BIN)/python scripts/report.py "$(DATASET)" "$(PROFILE)" "$(OUT)"
+	@if [ "$(PROFILE)$(DATASET)$(OUT)" = fullautoruns ]; then $(BIN)/python scripts/outputs.py; fi
 
-test: $(READY) ## clean and export checks, every notebook, pytest
-	@echo "== notebooks are clean and exported"
-	@$(BIN)/python tests/check_clean.py
+lint: $(READY) ## the house style, the layers of the modules, clean and exported notebooks
+	@echo "== style (ruff)"
+	@$(BIN)/ruff check -q
+	@echo "== layers (import-linter)"
+	@found=$$($(BIN)/lint-imports 2>&1) || { echo "$$found"; exit 1; }
+	@echo "== notebooks are clean, exported, and show every figure"
+	@$(BIN)/python scripts/check.py
+
+test: export MPLBACKEND := Agg
+test: export SOUNDCLF_QUIET := 1
+test: lint ## lint, the examples in every notebook, pytest
 	@echo "== the examples in every notebook (nbdev_test)"
-	@SOUNDCLF_QUIET=1 $(BIN)/nbdev_test --path nbs --n_workers 1 --timing 2>&1 | cut -c1-300
+	@$(BIN)/nbdev_test --path nbs --n_workers 2 --timing 2>&1 | cut -c1-300
 	@echo "== pytest"
-	@SOUNDCLF_QUIET=1 $(BIN)/python -m pytest -q tests
+	@$(BIN)/python -m pytest -q --durations 8 tests
 
 verify: $(READY) ## run the profile twice from nothing: same results.json, same weights
-	@$(BIN)/python tests/verify.py "$(DATASET)" "$(PROFILE)" "$(SEED)"
+	@$(BIN)/python scripts/verify.py "$(DATASET)" "$(PROFILE)" "$(SEED)"
 
 bench: $(READY) ## speed and memory, as ratios against baselines measured in the same run
-	@$(BIN)/python tests/bench.py "$(DATASET)"
+	@$(BIN)/python scripts/bench.py "$(DATASET)"
+
+site: $(READY) ## the book as HTML in site/, with the reference of the module
+	@test -f $(VENV)/.site || { $(PIP) --no-build-isolation -e '.[site]' && touch $(VENV)/.site; }
+	@$(BIN)/python scripts/build_site.py
+
+export: $(READY) ## modules, clean notebooks and the README from the notebooks; touches only what changed
+	@$(BIN)/python scripts/export.py
+	@$(BIN)/python scripts/readme.py write
 
 readme: $(READY) ## README.md from nbs/index.ipynb
-	@$(BIN)/python tests/readme.py write
+	@$(BIN)/python scripts/readme.py write
+
+outputs: $(READY) ## the short texts of the last full run into the notebooks
+	@$(BIN)/python scripts/outputs.py
 
 app: $(READY) ## the app in a browser, for this machine only
 	@$(BIN)/streamlit run app.py
 
 screenshots: $(READY) ## pictures of the app on real data (needs Chromium)
-	@$(BIN)/python tests/screenshots.py
+	@$(BIN)/python scripts/screenshots.py
 
 lab: $(READY) ## JupyterLab on the notebooks
 	@$(BIN)/jupyter lab nbs
@@ -97,5 +126,5 @@ lab: $(READY) ## JupyterLab on the notebooks
 tensorboard: $(READY) ## TensorBoard on all runs
 	@$(BIN)/tensorboard --logdir runs
 
-clean: ## remove runs (not data, not the environment)
-	@rm -rf runs
+clean: ## remove runs and the rendered book (not data, not the environment)
+	@rm -rf runs site

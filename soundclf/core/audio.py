@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile as sf
+from fastcore.basics import patch
 
 from .files import SoundclfError, known_name
 
@@ -26,29 +27,16 @@ def find_audio(
     folder = Path(folder)
     if not folder.is_dir():
         raise SoundclfError(f'{folder} is not a folder: give one that holds sounds.')
-    found = sorted(
-        p
-        for p in folder.rglob('*')
-        if p.suffix.lower() in AUDIO_SUFFIXES
-        and not any(part.startswith('.') for part in p.relative_to(folder).parts)
-    )
+    found = sorted(p for p in folder.rglob('*') if _is_sound(p.relative_to(folder)))
     if not found:
         raise SoundclfError(f'{folder} holds no sounds: expected {", ".join(AUDIO_SUFFIXES)} files.')
     return found
 
-# %% ../../nbs/core/audio.ipynb #cac6a170
-def decode(
-    path: str | Path,  # an audio file
-    start: int = 0,  # first frame to read
-    stop: int | None = None,  # frame to stop before; None reads to the end
-) -> tuple[
-    np.ndarray, int
-]:  # (float32 samples, channels x frames, full scale at 1, which float files may exceed; sample rate in Hz)
-    "The samples and sample rate of a WAV, FLAC, Ogg or MP3 file; raises `SoundclfError` naming the file if it cannot be read."
-    with _opened(path) as file:
-        file.seek(min(start, file.frames)) if start else None
-        wave = file.read(-1 if stop is None else max(0, stop - start), dtype='float32', always_2d=True)
-        return np.ascontiguousarray(wave.T), file.samplerate
+
+def _is_sound(path: Path) -> bool:
+    "Whether a path inside a folder ends like a sound and is not hidden."
+    hidden = any(part.startswith('.') for part in path.parts)
+    return path.suffix.lower() in AUDIO_SUFFIXES and not hidden
 
 # %% ../../nbs/core/audio.ipynb #b7fa6a2b
 @contextmanager
@@ -63,11 +51,27 @@ def _opened(path: str | Path) -> Iterator[sf.SoundFile]:
             if file.channels > 64:
                 raise ValueError(f'{file.channels} channels')
             yield file
+    except SoundclfError:
+        raise
     except (sf.LibsndfileError, OSError, RuntimeError, ValueError, MemoryError) as e:
-        if isinstance(e, SoundclfError):
-            raise
         reason = str(e).split(': ')[-1].rstrip('.') or type(e).__name__
         raise SoundclfError(f'{path} cannot be decoded ({reason}): replace or remove it.') from None
+
+# %% ../../nbs/core/audio.ipynb #cac6a170
+def decode(
+    path: str | Path,  # an audio file
+    start: int = 0,  # first frame to read
+    stop: int | None = None,  # frame to stop before; None reads to the end
+) -> tuple[np.ndarray, int]:  # float32 samples, channels x frames; sample rate in Hz
+    """The samples and sample rate of a file; raises `SoundclfError` naming a file that cannot be read.
+
+    Full scale is 1, which float files may exceed."""
+    with _opened(path) as file:
+        if start:
+            file.seek(min(start, file.frames))
+        frames = -1 if stop is None else max(0, stop - start)
+        wave = file.read(frames, dtype='float32', always_2d=True)
+        return np.ascontiguousarray(wave.T), file.samplerate
 
 # %% ../../nbs/core/audio.ipynb #82264f8f
 @dataclass(frozen=True)
@@ -88,15 +92,18 @@ class Features:
     n_mfcc: int = 40  # coefficients, for kind mfcc
     deltas: int = 0  # 1 adds first, 2 also second differences over time, as channels
 
-    @property
-    def samples(self) -> int:
-        return round(self.duration * self.sample_rate)
+# %% ../../nbs/core/audio.ipynb #4e39df16
+@patch(as_prop=True)
+def samples(self: Features) -> int:
+    "The length of one channel of a clip."
+    return round(self.duration * self.sample_rate)
 
-    @property
-    def frames(self) -> int:
-        return (
-            1 + (self.samples - (self.kind == 'audioset')) // self.hop_length
-        )  # of a spectrogram; AudioSet's pre-emphasis takes one sample
+
+@patch(as_prop=True)
+def frames(self: Features) -> int:
+    "The length of a spectrogram."
+    lost = 1 if self.kind == 'audioset' else 0  # AudioSet's pre-emphasis takes one sample
+    return 1 + (self.samples - lost) // self.hop_length
 
 # %% ../../nbs/core/audio.ipynb #7f10196c
 def resample(
@@ -127,7 +134,7 @@ def fit_length(
     samples: int,  # wanted number of frames
     pad: str = 'zero',  # zero, wrap or noise
 ) -> np.ndarray:  # channels x samples
-    "The middle `samples` frames of a long clip, or a short clip centred and padded; raises `SoundclfError` for an empty one."
+    "The middle of a long clip, or a short clip centred and padded; raises `SoundclfError` for an empty one."
     known_name(pad, ('zero', 'wrap', 'noise'), 'way of padding')
     n = wave.shape[1]
     if n == 0:
@@ -140,10 +147,16 @@ def fit_length(
         return np.pad(wave, ((0, 0), (before, samples - n - before)), mode='wrap')
     filled = np.zeros((len(wave), samples), 'float32')
     if pad == 'noise':
-        rng = np.random.default_rng(abs(int(wave.sum(dtype='float64') * 1e6)))
-        filled = (rng.standard_normal(filled.shape) * np.sqrt(np.mean(wave**2))).astype('float32')
+        filled = _noise_like(wave, samples)
     filled[:, before : before + n] = wave
     return filled
+
+# %% ../../nbs/core/audio.ipynb #06acb9bc
+def _noise_like(wave: np.ndarray, samples: int) -> np.ndarray:
+    "White noise at the level of a wave, seeded by it."
+    rng = np.random.default_rng(abs(int(wave.sum(dtype='float64') * 1e6)))
+    noise = rng.standard_normal((len(wave), samples))
+    return (noise * np.sqrt(np.mean(wave**2))).astype('float32')
 
 # %% ../../nbs/core/audio.ipynb #4575ed08
 LOUDEST = 1e6  # samples from here on are damage, not sound
@@ -153,7 +166,7 @@ def believable(
     wave: np.ndarray,  # samples
     name: str,  # what errors call them
 ) -> np.ndarray:  # `wave`
-    "The samples, if they can be sound; raises `SoundclfError` for infinite, undefined or absurdly large ones."
+    "The samples, if they can be sound; else raises `SoundclfError`."
     if wave.size and not np.abs(wave).max() < LOUDEST:
         raise SoundclfError(
             f'{name} contains values that are not numbers or far too large: replace or remove it.'
@@ -170,12 +183,9 @@ def fit_clip(
     "Samples rechannelled, resampled and fitted; raises `SoundclfError` for what is empty or not a number."
     if wave.shape[1] == 0:
         raise SoundclfError(f'{name} is empty: remove it.')
-    wave = believable(wave, name)
-    return fit_length(
-        resample(rechannel(wave, features.channels), rate, features.sample_rate),
-        features.samples,
-        features.pad,
-    )
+    wave = rechannel(believable(wave, name), features.channels)
+    wave = resample(wave, rate, features.sample_rate)
+    return fit_length(wave, features.samples, features.pad)
 
 
 def load_clip(
@@ -198,7 +208,7 @@ def read_blocks(
 
 def seconds_of(
     path: str | Path,  # an audio file
-) -> float:  # seconds, as its header says
+) -> float:  # seconds, by its header
     "The length of a recording, without decoding it."
     with _opened(path) as file:
         return file.frames / file.samplerate

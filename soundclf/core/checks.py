@@ -6,6 +6,7 @@ __all__ = ['PROBLEMS', 'check_clips', 'drop_bad']
 # %% ../../nbs/core/checks.ipynb #d2a35f8f
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,24 +20,73 @@ from .runtime import progress
 PROBLEMS = ('unreadable', 'empty', 'nan', 'huge', 'silent', 'short', 'rate', 'duplicate')
 
 
-def _examine(path: str, shortest: float, silence: float) -> tuple[list[str], str, int, int]:
-    "(problems, content hash, frames, rate) of one file."
+class _Examined(NamedTuple):
+    problems: list[str]  # some of `PROBLEMS`
+    digest: str = ''  # SHA-256 of the content; empty where unreadable
+    frames: int = 0  # samples of one channel
+    rate: int = 0  # Hz
+
+
+def _examine(path: str, shortest: float, silence: float) -> _Examined:
+    "What one file holds, and its problems."
     try:
         wave, rate = decode(path)
     except SoundclfError:
-        return ['unreadable'], '', 0, 0
-    found, n = [], wave.shape[1]
-    if n == 0:
-        found.append('empty')
-    elif not np.isfinite(wave).all():
-        found.append('nan')
-    elif np.abs(wave).max() >= LOUDEST:
-        found.append('huge')
-    elif np.abs(wave).max() < silence:
-        found.append('silent')
+        return _Examined(['unreadable'])
+    n = wave.shape[1]
+    problems = _level_problems(wave, silence)
     if 0 < n < shortest * rate:
-        found.append('short')
-    return found, sha256_file(path), n, rate
+        problems.append('short')
+    return _Examined(problems, sha256_file(path), n, rate)
+
+# %% ../../nbs/core/checks.ipynb #338dbfec
+def _level_problems(wave: np.ndarray, silence: float) -> list[str]:
+    "The first problem that samples have, if any."
+    if wave.size == 0:
+        return ['empty']
+    if not np.isfinite(wave).all():
+        return ['nan']
+    peak = np.abs(wave).max()
+    if peak >= LOUDEST:
+        return ['huge']
+    return ['silent'] if peak < silence else []
+
+# %% ../../nbs/core/checks.ipynb #56067384
+def _odd_rates(table: pd.DataFrame, seen: list[_Examined]) -> list[tuple[str, str, str]]:
+    "Files of the usual number of samples at an unusual rate."
+    readable = [s for s in seen if s.frames]
+    if not readable:
+        return []
+    n, often = Counter(s.frames for s in readable).most_common(1)[0]
+    rate, _ = Counter(s.rate for s in readable).most_common(1)[0]
+    if often <= len(readable) / 2:
+        return []
+    return [
+        (path, 'rate', f'{s.rate} Hz, but {n} samples like the clips of {rate} Hz')
+        for path, s in zip(table.path, seen)
+        if s.frames == n and s.rate != rate
+    ]
+
+
+def _other_rates(table: pd.DataFrame, seen: list[_Examined]) -> list[tuple[str, str, str]]:
+    "Files whose rate is not that of the table."
+    return [
+        (path, 'rate', f'{s.rate} Hz in the file, {listed} Hz in the table')
+        for path, s, listed in zip(table.path, seen, table.sample_rate)
+        if s.rate and listed and s.rate != listed
+    ]
+
+# %% ../../nbs/core/checks.ipynb #b8fc4f52
+def _duplicates(table: pd.DataFrame, seen: list[_Examined]) -> list[tuple[str, str, str]]:
+    "Files whose bytes an earlier file has."
+    first = {}
+    rows = []
+    for path, s in zip(table.path, seen):
+        if s.digest in first:
+            rows.append((path, 'duplicate', f'same bytes as {first[s.digest]}'))
+        elif s.digest:
+            first[s.digest] = path
+    return rows
 
 # %% ../../nbs/core/checks.ipynb #223bc162
 def check_clips(
@@ -45,53 +95,22 @@ def check_clips(
     silence: float = 1e-4,  # a peak below this is silence (-80 dB full scale)
     n_jobs: int = 4,  # threads
 ) -> pd.DataFrame:  # one row per problem: path, problem, detail
-    "Every unreadable, empty, not-a-number, absurdly large, silent, too short, mislabelled-rate or duplicate file, one row each."
-    jobs = Parallel(n_jobs=n_jobs, prefer='threads', return_as='generator')(
-        delayed(_examine)(p, shortest, silence) for p in table.path
-    )
-    seen = list(progress(jobs, 'check', len(table)))
-    rows = [(p, problem, '') for p, (found, *_) in zip(table.path, seen) for problem in found]
-    rows += _rate_problems(table, seen) + _duplicates(table.path, [s[1] for s in seen])
-    return pd.DataFrame(rows, columns=['path', 'problem', 'detail']).sort_values(
-        ['path', 'problem'], ignore_index=True
-    )
+    "Every problem of every file, one row each; `PROBLEMS` lists the kinds."
+    jobs = Parallel(n_jobs=n_jobs, prefer='threads', return_as='generator')
+    examined = jobs(delayed(_examine)(p, shortest, silence) for p in table.path)
+    seen = list(progress(examined, 'check', len(table)))
+    rows = [(path, problem, '') for path, s in zip(table.path, seen) for problem in s.problems]
+    rows += _odd_rates(table, seen)
+    rows += _other_rates(table, seen)
+    rows += _duplicates(table, seen)
+    report = pd.DataFrame(rows, columns=['path', 'problem', 'detail'])
+    return report.sort_values(['path', 'problem'], ignore_index=True)
 
-# %% ../../nbs/core/checks.ipynb #188c8dc2
-def _rate_problems(table, seen) -> list[tuple[str, str, str]]:
-    frames, rates = [s[2] for s in seen if s[2]], [s[3] for s in seen if s[2]]
-    if not frames:
-        return []
-    (n, often), rate = Counter(frames).most_common(1)[0], Counter(rates).most_common(1)[0][0]
-    odd = [
-        (p, f'{r} Hz, but {n} samples like the clips of {rate} Hz')
-        for p, (_, _, f, r) in zip(table.path, seen)
-        if often > len(frames) / 2 and f == n and r != rate
-    ]
-    told = [
-        (p, f'{r} Hz in the file, {t} Hz in the table')
-        for p, (*_, r), t in zip(table.path, seen, table.sample_rate)
-        if r and t and r != t
-    ]
-    return [(p, 'rate', detail) for p, detail in odd + told]
-
-
-def _duplicates(paths: Sequence[str], digests: Sequence[str]) -> list[tuple[str, str, str]]:
-    first: dict[str, str] = {}
-    return [
-        (p, 'duplicate', f'same bytes as {first[d]}')
-        for p, d in zip(paths, digests)
-        if d and first.setdefault(d, p) != p
-    ]
-
-# %% ../../nbs/core/checks.ipynb #595a31da
+# %% ../../nbs/core/checks.ipynb #65728873
 def drop_bad(
     table: pd.DataFrame,  # a clips table
     report: pd.DataFrame,  # what `check_clips` found
-    keep: Sequence[str] = (
-        'short',
-        'rate',
-        'silent',
-    ),  # problems that are no reason to leave a clip out
+    keep: Sequence[str] = ('short', 'rate', 'silent'),  # problems that are no reason to leave a clip out
 ) -> pd.DataFrame:  # the table without the bad clips
     "The clips that can be used; prints how many are left out, and why."
     bad = report[~report.problem.isin(keep)]

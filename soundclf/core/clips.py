@@ -22,17 +22,19 @@ def read_headers(
     paths: Sequence[str | Path],  # audio files
     n_jobs: int = 4,  # threads
 ) -> pd.DataFrame:  # columns duration (s), sample_rate (Hz), channels; NaN, 0, 0 where unreadable
-    "What the files' headers say of length, rate and channels."
-
-    def one(path):
-        try:
-            info = sf.info(str(path))
-        except (sf.LibsndfileError, OSError, RuntimeError):
-            return np.nan, 0, 0
-        return info.frames / max(info.samplerate, 1), info.samplerate, info.channels
-
-    rows = Parallel(n_jobs=n_jobs, prefer='threads')(delayed(one)(p) for p in paths)
+    "Length, rate and channels of files, by their headers."
+    jobs = Parallel(n_jobs=n_jobs, prefer='threads')
+    rows = jobs(delayed(_read_header)(p) for p in paths)
     return pd.DataFrame(rows, columns=['duration', 'sample_rate', 'channels'])
+
+
+def _read_header(path: str | Path) -> tuple[float, int, int]:  # seconds, Hz, channels
+    "Length, rate and channels of one file."
+    try:
+        info = sf.info(str(path))
+    except (sf.LibsndfileError, OSError, RuntimeError):
+        return np.nan, 0, 0
+    return info.frames / max(info.samplerate, 1), info.samplerate, info.channels
 
 # %% ../../nbs/core/clips.ipynb #df380ed4
 def clips_table(
@@ -41,15 +43,14 @@ def clips_table(
     fold: Sequence[int] | None = None,  # the official fold of each; None if there are none
     group: Sequence[str] | None = None,  # what must not straddle a split; None: every file is its own
     **extra: Sequence,  # more columns
-) -> pd.DataFrame:  # columns path, label, fold, group, duration (s), sample_rate (Hz), channels, ...
+) -> pd.DataFrame:  # columns as in `COLUMNS`, then the extra ones
     "A clips table, sorted by path."
     paths = [str(p) for p in paths]
     if group is None:
         stems = [Path(p).stem for p in paths]
         group = stems if len(set(stems)) == len(stems) else paths
-    table = pd.DataFrame(
-        {'path': paths, 'label': labels, 'fold': 0 if fold is None else fold, 'group': group}
-    )
+    fold = 0 if fold is None else fold
+    table = pd.DataFrame({'path': paths, 'label': labels, 'fold': fold, 'group': group})
     table = pd.concat([table, read_headers(paths), pd.DataFrame(extra)], axis=1)
     table[['label', 'group']] = table[['label', 'group']].astype(str)
     return table.sort_values('path', ignore_index=True)

@@ -9,87 +9,187 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from .drawing import PALETTE, new_figure
-from .metrics import accuracy_interval, calibration_error, reliability, wilson_interval
+from .drawing import PALETTE, dot_with_interval, label_text, legend_beside, new_figure
+from soundclf.core.metrics import (
+    _confidence_bins,
+    accuracy_interval,
+    accuracy_text,
+    calibration_error,
+    reliability,
+)
 from .predictions import probabilities
-from .results import over_groups
+from .results import over_groups, protocol_name
 
 # %% ../../nbs/core/confusion.ipynb #7ac1aa18
 def confusion(
     predictions: pd.DataFrame,  # a predictions table
 ) -> pd.DataFrame:  # true classes down, predicted across, counts
     "The confusion matrix as counts."
-    _, classes = probabilities(predictions)
-    found = pd.crosstab(predictions.label, predictions.predicted).reindex(
-        index=classes, columns=classes, fill_value=0
-    )
+    classes = probabilities(predictions)[1]
+    found = pd.crosstab(predictions.label, predictions.predicted)
+    found = found.reindex(index=classes, columns=classes, fill_value=0)
     return found.rename_axis(index='true', columns='predicted')
+
+# %% ../../nbs/core/confusion.ipynb #bf40cf69
+def _shares(counts: pd.DataFrame) -> pd.DataFrame:
+    "The percent of each true class."
+    return 100 * counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
+
+
+def _cell_texts(counts: pd.DataFrame, normalize: bool) -> pd.DataFrame:
+    "What stands in the cells: counts, or percent of the true class; nothing where there is no clip."
+    if normalize:
+        texts = _shares(counts).map(lambda share: f'{share:.0f}' if share >= 0.5 else '<1')
+    else:
+        texts = counts.astype(str)
+    return texts.where(counts > 0, '')
+
+# %% ../../nbs/core/confusion.ipynb #65e65b13
+_CELL = 0.42  # inches
+_LARGEST = 9.0  # inches, the side of a matrix
+_MOST_NUMBERED = 40  # classes; a larger matrix has colours only
+
+
+def _side(n: int) -> float:
+    "The side of a matrix of n classes, in inches."
+    return min(max(_CELL * n, 1.6), _LARGEST)
+
+
+def _label_room(classes: Sequence[str]) -> float:
+    "The length of the longest class name, in inches."
+    return 0.085 * max(len(label_text(c)) for c in classes)
+
+
+def _name_step(n: int) -> int:
+    "One class in so many is named, so that names are 11 points apart."
+    return int(np.ceil(11 * n / (72 * _side(n))))
+
+# %% ../../nbs/core/confusion.ipynb #65a15d3b
+def _draw_matrix(ax, counts: pd.DataFrame, normalize: bool):
+    import seaborn as sns
+
+    n = len(counts)
+    cell = 72 * _side(n) / n  # points
+    step = _name_step(n)
+    texts = _cell_texts(counts, normalize)
+    longest = max(texts.map(len).to_numpy().max(), 1)
+    sns.heatmap(
+        _shares(counts).rename(index=label_text, columns=label_text),
+        annot=texts if n <= _MOST_NUMBERED else False,
+        annot_kws={'size': min(11, 1.4 * cell / longest)},
+        fmt='',
+        cmap='Blues',
+        vmin=0,
+        vmax=100,
+        square=True,
+        cbar=False,
+        linewidths=0.5 if n <= _MOST_NUMBERED else 0,
+        linecolor='#dddddd',
+        xticklabels=step,
+        yticklabels=step,
+        ax=ax,
+    )
+
+# %% ../../nbs/core/confusion.ipynb #b05747c7
+def _turn_labels(ax, classes: Sequence[str]):
+    "Class names stand across at the side, and aslant below where they are long."
+    n = len(classes)
+    apart = 72 * _side(n) / n * _name_step(n)  # points
+    ax.tick_params(axis='both', labelsize=min(11, 0.6 * apart))
+    ax.tick_params(axis='y', rotation=0)
+    if max(map(len, classes)) <= 2:
+        ax.tick_params(axis='x', rotation=0)
+        return
+    ax.tick_params(axis='x', rotation=60)
+    for tick in ax.get_xticklabels():
+        tick.set_ha('right')
+        tick.set_rotation_mode('anchor')
+
+
+def _colour_bar(fig, axes):
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    colours = ScalarMappable(Normalize(0, 100), 'Blues')
+    fig.colorbar(colours, ax=axes, label='colour: % of the true class', aspect=40, shrink=0.8)
 
 # %% ../../nbs/core/confusion.ipynb #bb5a8bdc
 def plot_confusions(
     models: dict[str, pd.DataFrame],  # model name -> predictions table
     cols: int = 2,  # panels side by side
-    normalize: bool = False,  # write shares of the true class instead of counts
+    normalize: bool = False,  # write percent of the true class instead of counts
 ):  # a matplotlib figure
-    "Confusion matrices: counts or row shares as numbers, colour is the share of the true class; intervals are over groups."
-    import seaborn as sns
-
-    n = len(probabilities(next(iter(models.values())))[1])
+    "Confusion matrices of several models, titled with accuracy and its interval over groups."
+    classes = probabilities(next(iter(models.values())))[1]
+    cols = min(cols, len(models))
     rows = -(-len(models) // cols)
-    fig, axes = new_figure(
-        rows, cols, size=(cols * max(5.2, 2.2 + 0.42 * n), rows * (1.9 + 0.36 * n)), squeeze=False
-    )  # wide enough for the titles
+    width = max(_side(len(classes)) + _label_room(classes) + 0.6, 3.0)
+    height = _side(len(classes)) + _label_room(classes) + 0.9
+    fig, axes = new_figure(rows, cols, size=(cols * width + 1, rows * height + 0.3), squeeze=False)
     for ax in axes.ravel()[len(models) :]:
         ax.axis('off')
     for ax, (name, predictions) in zip(axes.ravel(), models.items()):
-        counts = confusion(predictions)
-        shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
-        numbers = shares.map('{:.2f}'.format) if normalize else counts.astype(str)
-        sns.heatmap(
-            shares,
-            annot=numbers.where(counts > 0, ''),
-            fmt='',
-            cmap='Blues',
-            vmin=0,
-            vmax=1,
-            square=True,
-            cbar=False,
-            linewidths=0.5,
-            linecolor='#dddddd',
-            ax=ax,
-        )
-        right = (predictions.label == predictions.predicted).to_numpy()
-        low, high = accuracy_interval(right, predictions.group)
-        ax.set(
-            title=f'{name}\n{right.mean():.1%} of {len(predictions)} clips (95 % over groups {low:.1%} to {high:.1%})'
-        )
-        ax.tick_params(axis='x', rotation=60)
-        for tick in ax.get_xticklabels():
-            tick.set_ha('right')
-            tick.set_rotation_mode('anchor')
+        _draw_matrix(ax, confusion(predictions), normalize)
+        _turn_labels(ax, classes)
+        ax.set(title=f'{label_text(name)}, {len(predictions)} clips\n{accuracy_text(predictions)}')
+    _colour_bar(fig, axes)
+    cells = 'percent of the true class' if normalize else 'clips'
+    numbers = f'Numbers: {cells}. ' if len(classes) <= _MOST_NUMBERED else ''
+    fig.supxlabel(f'{numbers}Titles: accuracy (95 % interval over groups).', size=9)
     return fig
+
+# %% ../../nbs/core/confusion.ipynb #65c32a1f
+def _bin_spans(
+    predictions: pd.DataFrame,  # a predictions table
+) -> np.ndarray:  # [2, non-empty bins], lower and upper ends
+    "The 95 % intervals over groups of the accuracy in each bin of confidence."
+    frame = _confidence_bins(predictions, 10).assign(group=predictions.group.to_numpy())
+    spans = [accuracy_interval(part.accuracy.to_numpy(), part.group) for _, part in frame.groupby('bin')]
+    return np.array(spans).T
+
+
+def _draw_reliability(ax, predictions: pd.DataFrame):
+    r = reliability(predictions)
+    ax.plot([0, 1], [0, 1], color='#999999', lw=1, label='perfectly calibrated')
+    ax.plot(r.confidence, r.accuracy, color=PALETTE[5], lw=1, zorder=1)
+    sizes = 15 + 160 * r.clips / r.clips.sum()
+    label = 'clips of one bin (larger: more clips)'
+    ax.scatter(r.confidence, r.accuracy, s=sizes, color=PALETTE[5], zorder=2, label=label)
+    label = '95 % interval over groups'
+    ax.vlines(r.confidence, *_bin_spans(predictions), color=PALETTE[0], lw=1.5, zorder=3, label=label)
 
 # %% ../../nbs/core/confusion.ipynb #fff3cc29
 def plot_reliability(
     models: dict[str, pd.DataFrame],  # model name -> predictions table
 ):  # a matplotlib figure
-    "Accuracy against confidence, one panel per model; point size is the number of clips, bars are Wilson intervals of a bin's accuracy."
-    fig, axes = new_figure(1, len(models), size=(3.3 * len(models), 3.8), squeeze=False, sharey=True)
+    "Accuracy against confidence in ten bins, one panel per model."
+    fig, axes = new_figure(1, len(models), size=(3.1 * len(models) + 3, 3.8), squeeze=False, sharey=True)
     for ax, (name, predictions) in zip(axes[0], models.items()):
-        r = reliability(predictions)
-        spans = np.array([wilson_interval(round(a * n), n) for a, n in zip(r.accuracy, r.clips)]).T
-        ax.plot([0, 1], [0, 1], color='#999999', lw=1)
-        ax.plot(r.confidence, r.accuracy, color=PALETTE[0], lw=1)
-        ax.vlines(r.confidence, *spans, color=PALETTE[0], lw=1, alpha=0.5)
-        ax.scatter(r.confidence, r.accuracy, s=8 + 160 * r.clips / r.clips.sum(), color=PALETTE[0])
-        ax.set(
-            title=f'{name}\nECE {calibration_error(predictions):.3f}',
-            xlabel='confidence',
-            xlim=(0, 1.05),
-            ylim=(-0.03, 1.06),
-        )
+        _draw_reliability(ax, predictions)
+        ax.set_title(f'{label_text(name)}\nECE {calibration_error(predictions):.3f}')
+        ax.set(xlabel='confidence', xlim=(0, 1.05), ylim=(-0.03, 1.06), xticks=(0, 0.5, 1))
     axes[0, 0].set(ylabel='accuracy')
+    legend_beside(axes[0, -1], markerscale=0.6)
     return fig
+
+# %% ../../nbs/core/confusion.ipynb #819aa093
+def _draw_accuracy(ax, record: dict, at: float, by_group: bool, color: str):
+    "One dot with its interval, and a tick per fold."
+    a = over_groups(record) if by_group else record['accuracy']
+    if len(a['per_fold']) > 1:
+        ticks = 100 * np.array(a['per_fold'])
+        ax.plot(ticks, np.full(len(ticks), at), '|', color='#666666', ms=9, mew=1)
+    dot_with_interval(ax, 100 * a['mean'], 100 * a['low'], 100 * a['high'], at, color=color)
+
+
+def _accuracy_legend(ax, protocols: dict[str, str], by_group: bool):
+    "Protocols by colour, and what lines and ticks are."
+    for protocol, color in protocols.items():
+        ax.plot([], [], 'o', ms=7, color=color, label=protocol_name(protocol))
+    over = 'groups' if by_group else 'clips'
+    ax.plot([], [], lw=2, color='#666666', label=f'95 % interval over {over}')
+    ax.plot([], [], '|', ms=9, mew=1, color='#666666', label='single fold')
+    legend_beside(ax)
 
 # %% ../../nbs/core/confusion.ipynb #b1b016cc
 def plot_accuracies(
@@ -98,30 +198,19 @@ def plot_accuracies(
     by_group: bool = True,  # intervals over groups instead of clips
 ):  # a matplotlib figure
     "Accuracy of every model under every protocol, with 95 % intervals and single folds as ticks."
-    names = list(results['models'])
-    fig, ax = new_figure(size=(9, 1 + 0.75 * len(names)))
-    named = set()
-    for j, protocol in enumerate(protocols):
-        for i, name in enumerate(names):
-            if not (record := results['models'][name]['protocols'].get(protocol)):
-                continue
-            a, y = (
-                over_groups(record) if by_group else record['accuracy'],
-                len(names) - 1 - i + (len(protocols) - 1) * 0.11 - 0.22 * j,
-            )
-            ax.plot([a['low'], a['high']], [y, y], color=PALETTE[j], lw=2)
-            ax.plot(
-                a['mean'],
-                y,
-                'o',
-                color=PALETTE[j],
-                ms=7,
-                label=None if protocol in named else protocol.replace('_', ' '),
-            )
-            named.add(protocol)
-            if len(a['per_fold']) > 1:
-                ax.plot(a['per_fold'], [y] * len(a['per_fold']), '|', color=PALETTE[j], ms=8)
-    ax.set_yticks(range(len(names)), names[::-1])
-    ax.set(xlabel=f'accuracy, 95 % interval over {"groups" if by_group else "clips"} (ticks: single folds)')
-    ax.legend(loc='upper left', bbox_to_anchor=(1, 1))
+    models = results['models']
+    kept = set().union(*(m['protocols'] for m in models.values()))
+    used = [p for p in protocols if p in kept]
+    colours = dict(zip(used, PALETTE))
+    fig, ax = new_figure(size=(9, 1 + len(models) * (0.25 + 0.2 * len(used))))
+    for i, model in enumerate(models.values()):
+        for j, protocol in enumerate(used):
+            at = i + 0.22 * (j - (len(used) - 1) / 2)
+            if record := model['protocols'].get(protocol):
+                _draw_accuracy(ax, record, at, by_group, colours[protocol])
+    ax.set_yticks(range(len(models)), map(label_text, models))
+    ax.invert_yaxis()
+    ax.grid(axis='x', color='#eeeeee')
+    ax.set(xlabel='accuracy (%)')
+    _accuracy_legend(ax, colours, by_group)
     return fig

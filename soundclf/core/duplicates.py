@@ -4,7 +4,9 @@
 __all__ = ['near_duplicates', 'merge_groups', 'crossing', 'known_pairs']
 
 # %% ../../nbs/core/duplicates.ipynb #fd8b9af2
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,8 +17,10 @@ from .files import SoundclfError, cached, data_dir, sha256_of
 from .keys import code_hash, file_digests
 from .runtime import progress
 
-# %% ../../nbs/core/duplicates.ipynb #99dfd01c
-_RATE, _NFFT, _HOP = 8000, 512, 128
+# %% ../../nbs/core/duplicates.ipynb #e2f4672b
+_RATE = 8000  # Hz; all clips are brought to it
+_NFFT = 512  # samples in a window of the spectrogram
+_HOP = 128  # samples between two windows
 
 
 def _probe_wave(path: str, limit: float = 60.0) -> np.ndarray:
@@ -28,98 +32,146 @@ def _probe_wave(path: str, limit: float = 60.0) -> np.ndarray:
     except SoundclfError:
         return np.zeros(0, 'float32')
     wave = np.nan_to_num(wave.mean(0)[: int(limit * rate)])
-    wave = soxr.resample(wave, rate, _RATE).astype('float32') if len(wave) and rate != _RATE else wave
-    return np.append(wave[:1], wave[1:] - 0.97 * wave[:-1]).astype('float32')
+    if len(wave) and rate != _RATE:
+        wave = soxr.resample(wave, rate, _RATE).astype('float32')
+    emphasised = wave[1:] - 0.97 * wave[:-1]
+    return np.append(wave[:1], emphasised).astype('float32')
 
-# %% ../../nbs/core/duplicates.ipynb #f83b44c1
-def _landmarks(wave: np.ndarray, per_second: int = 30, fan: int = 6) -> np.ndarray:
-    "Rows (hash, frame) of a wave's peak pairs."
+# %% ../../nbs/core/duplicates.ipynb #3f81e958
+def _peaks(wave: np.ndarray, per_second: int) -> np.ndarray:  # rows (frequency, frame), by time
+    "The strongest peaks of a spectrogram."
     from scipy.ndimage import maximum_filter
     from scipy.signal import stft
 
-    if len(wave) < _NFFT or not np.any(wave):
-        return np.zeros((0, 2), 'int64')
-    spec = np.abs(stft(wave, nperseg=_NFFT, noverlap=_NFFT - _HOP, boundary=None)[2]) + 1e-9
-    peaks = np.argwhere((spec == maximum_filter(spec, (9, 7))) & (spec > np.median(spec)))
+    _, _, spectrum = stft(wave, nperseg=_NFFT, noverlap=_NFFT - _HOP, boundary=None)
+    spectrum = np.abs(spectrum) + 1e-9
+    is_peak = spectrum == maximum_filter(spectrum, (9, 7))
+    peaks = np.argwhere(is_peak & (spectrum > np.median(spectrum)))
+    level = spectrum[peaks[:, 0], peaks[:, 1]]
     most = max(8, int(per_second * len(wave) / _RATE))
-    peaks = peaks[np.argsort(-spec[tuple(peaks.T)], kind='stable')[:most]]
-    f, t = peaks[np.lexsort((peaks[:, 0], peaks[:, 1]))].T
-    rows = [((f[:-d] * 512 + f[d:]) * 64 + t[d:] - t[:-d], t[:-d]) for d in range(1, fan + 1) if len(t) > d]
-    marks = np.stack([np.concatenate(c) for c in zip(*rows)], 1) if rows else np.zeros((0, 2), 'int64')
-    return marks[marks[:, 0] % 64 > 0]
+    peaks = peaks[np.argsort(-level, kind='stable')[:most]]
+    return peaks[np.lexsort((peaks[:, 0], peaks[:, 1]))]
 
-# %% ../../nbs/core/duplicates.ipynb #97754826
-def _candidates(marks: list[np.ndarray], least: int = 4, common: int = 60) -> list[tuple[int, int]]:
-    "Pairs of clips that share at least `least` landmarks at one time offset."
+# %% ../../nbs/core/duplicates.ipynb #d94b3bda
+def _landmarks(wave: np.ndarray, per_second: int = 30, fan: int = 6) -> np.ndarray:
+    "Rows (landmark, frame): each peak with each of the `fan` next ones."
+    marks = [np.zeros((0, 2), 'int64')]
+    if len(wave) < _NFFT or not np.any(wave):
+        return marks[0]
+    frequency, frame = _peaks(wave, per_second).T
+    for step in range(1, min(fan + 1, len(frame))):
+        gap = frame[step:] - frame[:-step]
+        mark = (frequency[:-step] * 512 + frequency[step:]) * 64 + gap
+        rows = np.stack([mark, frame[:-step]], 1)
+        marks.append(rows[gap % 64 > 0])
+    return np.concatenate(marks)
+
+# %% ../../nbs/core/duplicates.ipynb #bf4558c7
+def _shared_landmarks(marks: list[np.ndarray], common: int) -> pd.DataFrame:
+    "One row for each landmark that two clips share; what over `common` clips share tells nothing."
     rows = pd.DataFrame(np.concatenate(marks), columns=['mark', 'time'])
     rows['clip'] = np.repeat(np.arange(len(marks)), [len(m) for m in marks])
     rows = rows.drop_duplicates(['mark', 'clip'])
-    rows = rows[rows.groupby('mark').mark.transform('size').between(2, common)]
+    clips = rows.groupby('mark').mark.transform('size')
+    rows = rows[clips.between(2, common)]
     both = rows.merge(rows, on='mark')
-    both = both[both.clip_x < both.clip_y]
-    both['offset'] = (both.time_x - both.time_y) // 2
-    n = both.groupby(['clip_x', 'clip_y', 'offset']).size()
-    n = n.add(
-        n.rename(index=lambda o: o + 1, level='offset'), fill_value=0
-    )  # an offset may fall between two bins
+    return both[both.clip_x < both.clip_y]
+
+
+def _candidates(marks: list[np.ndarray], least: int = 4, common: int = 60) -> list[tuple[int, int]]:
+    "Pairs of clips that share at least `least` landmarks at one time offset."
+    both = _shared_landmarks(marks, common)
+    offset = (both.time_x - both.time_y) // 2
+    n = both.assign(offset=offset).groupby(['clip_x', 'clip_y', 'offset']).size()
+    next_bin = n.rename(index=lambda o: o + 1, level='offset')
+    n = n.add(next_bin, fill_value=0)  # an offset may fall between two bins
     return sorted(set(n[n >= least].index.droplevel('offset')))
 
-# %% ../../nbs/core/duplicates.ipynb #703cc86a
-def _aligned_similarity(a: np.ndarray, b: np.ndarray, window: float) -> tuple[float, float, float]:
-    "(best correlation over one window, seconds that correlate at 0.9 or more, offset in s) of two waves at their best alignment."
-    from scipy.fft import rfft, irfft, rfftfreq, next_fast_len
+# %% ../../nbs/core/duplicates.ipynb #2910788d
+class _Alignment(NamedTuple):
+    similarity: float = 0.0  # the best correlation over one window
+    seconds: float = 0.0  # what correlates at 0.9 or more
+    offset: float = 0.0  # seconds from the start of the first wave to the start of the second
+
+
+def _aligned_similarity(a: np.ndarray, b: np.ndarray, window: float) -> _Alignment:
+    "How alike two waves are at their best alignment."
+    from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
     n = next_fast_len(len(a) + len(b))
-    A, B, f = rfft(a, n), rfft(b, n), rfftfreq(n)
-    whole = int(np.argmax(np.abs(irfft(A * B.conj(), n))))
-    w, best = int(min(window * _RATE, len(a), len(b))), (0.0, 0.0, 0.0)
+    spectrum = rfft(b, n)
+    whole = np.argmax(np.abs(irfft(rfft(a, n) * spectrum.conj(), n)))
+    best = _Alignment()
     for lag in whole + np.array([-0.5, -0.25, 0, 0.25, 0.5]):
-        moved = irfft(B * np.exp(-2j * np.pi * f * lag), n)[: len(a)]
-        sums = [
-            np.convolve(x, np.ones(w), 'valid') if w < 64 else _moving_sum(x, w)
-            for x in (a * moved, a * a, moved * moved)
-        ]
-        loud = np.minimum(sums[1], sums[2]) > 1e-7 * w
-        r = np.where(loud, np.abs(sums[0]) / np.sqrt(np.maximum(sums[1] * sums[2], 1e-20)), 0)
-        if len(r) and r.max() > best[0]:
-            best = (
-                float(r.max()),
-                float(((r >= 0.9).sum() + (r.max() >= 0.9) * (w - 1)) / _RATE),
-                (lag if lag < n / 2 else lag - n) / _RATE,
-            )
+        moved = irfft(spectrum * np.exp(-2j * np.pi * rfftfreq(n) * lag), n)[: len(a)]
+        size = int(min(window * _RATE, len(a), len(b)))
+        r = _window_correlation(a, moved, size)
+        if len(r) and r.max() > best.similarity:
+            signed = lag if lag < n / 2 else lag - n
+            best = _Alignment(float(r.max()), _seconds_alike(r, size), signed / _RATE)
     return best
 
-# %% ../../nbs/core/duplicates.ipynb #24dd873d
-def _moving_sum(x, w):
-    c = np.cumsum(np.concatenate([[0.0], x.astype('float64')]))
-    return c[w:] - c[:-w]
+# %% ../../nbs/core/duplicates.ipynb #1ff6aa7b
+def _window_correlation(a: np.ndarray, b: np.ndarray, size: int) -> np.ndarray:
+    "The correlation (0 to 1) of two waves over each window of `size` samples; 0 where one is silent."
+    product = _moving_sum(a * b, size)
+    power_a = _moving_sum(a * a, size)
+    power_b = _moving_sum(b * b, size)
+    loud = np.minimum(power_a, power_b) > 1e-7 * size
+    return np.where(loud, np.abs(product) / np.sqrt(np.maximum(power_a * power_b, 1e-20)), 0)
 
 
+def _moving_sum(x: np.ndarray, size: int) -> np.ndarray:
+    "The sum over each window of `size` samples."
+    if size < 64:
+        return np.convolve(x, np.ones(size), 'valid')
+    total = np.cumsum(np.concatenate([[0.0], x.astype('float64')]))
+    return total[size:] - total[:-size]
+
+
+def _seconds_alike(r: np.ndarray, size: int) -> float:
+    "The time that windows of a correlation of 0.9 or more cover."
+    alike = (r >= 0.9).sum()
+    return float(alike + (size - 1) * (alike > 0)) / _RATE
+
+# %% ../../nbs/core/duplicates.ipynb #f27d97f9
 def near_duplicates(
     table: pd.DataFrame,  # a clips table
     threshold: float = 0.95,  # correlation over one window from which two clips count as the same sound
     window: float = 1.0,  # seconds that must agree; shorter clips are compared whole
     n_jobs: int = 4,  # threads
-) -> (
-    pd.DataFrame
-):  # one row per pair: path_a, path_b, similarity (0..1), seconds, offset (s), group_a, group_b
-    "Pairs of clips that hold the same sound for a window or more, in their first minute, also after a change of level or sample rate (Wang, 2003); misses a shared sound that is not some 13 dB louder than all else in both."
-    jobs = Parallel(n_jobs=n_jobs, prefer='threads', return_as='generator')(
-        delayed(_probe_wave)(p) for p in table.path
-    )
-    waves = list(progress(jobs, 'probe', len(table)))
+) -> pd.DataFrame:  # path_a, path_b, similarity (0..1), seconds, offset (s), group_a, group_b
+    """Pairs of clips that hold the same sound for a window or more, in their first minute (Wang, 2003).
+
+    A change of level or sample rate doesn't hide it; sounds some 13 dB above all else in both are found."""
+    jobs = Parallel(n_jobs=n_jobs, prefer='threads', return_as='generator')
+    waves = list(progress(jobs(delayed(_probe_wave)(p) for p in table.path), 'probe', len(table)))
     marks = [_landmarks(w) for w in progress(waves, 'landmarks')]
     pairs = _candidates(marks) if len(waves) > 1 else []
-    rows = [(i, j, *_aligned_similarity(waves[i], waves[j], window)) for i, j in progress(pairs, 'align')]
-    found = pd.DataFrame(rows, columns=['a', 'b', 'similarity', 'seconds', 'offset'])
-    found = found[found.similarity >= threshold]
-    for side in 'ab':
-        found[f'path_{side}'], found[f'group_{side}'] = (
-            table.path.to_numpy()[found[side]],
-            table.group.to_numpy()[found[side]],
-        )
-    return found[['path_a', 'path_b', 'similarity', 'seconds', 'offset', 'group_a', 'group_b']].reset_index(
-        drop=True
+    rows = []
+    for i, j in progress(pairs, 'align'):
+        rows.append((i, j, *_aligned_similarity(waves[i], waves[j], window)))
+    found = pd.DataFrame(rows, columns=['row_a', 'row_b', 'similarity', 'seconds', 'offset'])
+    return _with_names(found[found.similarity >= threshold], table)
+
+# %% ../../nbs/core/duplicates.ipynb #e2cac814
+def _with_names(
+    pairs: pd.DataFrame,  # columns row_a, row_b and others
+    table: pd.DataFrame,  # a clips table
+) -> pd.DataFrame:  # paths and groups instead of row numbers
+    "Pairs with the paths and groups of their clips."
+    rows_a = table.iloc[pairs.row_a]
+    rows_b = table.iloc[pairs.row_b]
+    return pd.DataFrame(
+        {
+            'path_a': rows_a.path.to_numpy(),
+            'path_b': rows_b.path.to_numpy(),
+            'similarity': pairs.similarity.to_numpy(),
+            'seconds': pairs.seconds.to_numpy(),
+            'offset': pairs.offset.to_numpy(),
+            'group_a': rows_a.group.to_numpy(),
+            'group_b': rows_b.group.to_numpy(),
+        }
     )
 
 # %% ../../nbs/core/duplicates.ipynb #dfb89e8c
@@ -133,21 +185,23 @@ def merge_groups(
 
     code, names = pd.factorize(table.group, sort=True)
     group = dict(zip(table.path, code))
-    a, b = pairs.path_a.map(group).to_numpy(int), pairs.path_b.map(group).to_numpy(int)
-    _, merged = connected_components(
-        coo_matrix((np.ones(len(a)), (a, b)), shape=(len(names),) * 2), directed=False
-    )
-    first = [names[np.flatnonzero(merged == m)[0]] for m in range(merged.max() + 1)]
-    return table.assign(group=[first[m] for m in merged[code]])
+    a = pairs.path_a.map(group).to_numpy(int)
+    b = pairs.path_b.map(group).to_numpy(int)
+    graph = coo_matrix((np.ones(len(a)), (a, b)), shape=(len(names), len(names)))
+    _, merged = connected_components(graph, directed=False)
+    _, first = np.unique(merged, return_index=True)  # a merged group keeps its first name
+    return table.assign(group=names[first[merged[code]]])
 
-
+# %% ../../nbs/core/duplicates.ipynb #7a5964fc
 def crossing(
     table: pd.DataFrame,  # a clips table with folds
     pairs: pd.DataFrame,  # what `near_duplicates` found
 ) -> pd.DataFrame:  # the pairs whose clips lie in different folds
     "The near-duplicates that a split by the table's folds would leak."
     fold = dict(zip(table.path, table.fold))
-    return pairs[pairs.path_a.map(fold).to_numpy() != pairs.path_b.map(fold).to_numpy()]
+    fold_a = pairs.path_a.map(fold).to_numpy()
+    fold_b = pairs.path_b.map(fold).to_numpy()
+    return pairs[fold_a != fold_b]
 
 # %% ../../nbs/core/duplicates.ipynb #1abad50d
 def known_pairs(
@@ -155,16 +209,12 @@ def known_pairs(
 ) -> pd.DataFrame:  # what `near_duplicates` finds in it
     "The near-duplicates of a table, searched once per content and code."
     key = sha256_of(code_hash('core.duplicates.near_duplicates'), file_digests(table.path))[:16]
-    file = cached(data_dir() / 'pairs' / f'{key}.csv', lambda tmp: _save_pairs(table, tmp))
-    found = pd.read_csv(file)
-    for side in 'ab':
-        for column in ('path', 'group'):
-            found[f'{column}_{side}'] = table[column].to_numpy()[found[f'row_{side}']]
-    return found.drop(columns=['row_a', 'row_b'])
+    file = cached(data_dir() / 'pairs' / f'{key}.csv', partial(_save_pairs, table))
+    return _with_names(pd.read_csv(file), table)
 
 
 def _save_pairs(table: pd.DataFrame, file: Path):
-    "Pairs as row numbers, so that the same files in another folder find them."
+    "Writes the pairs as row numbers."
     row = {p: i for i, p in enumerate(table.path)}
     found = near_duplicates(table)
     found = found.assign(row_a=found.path_a.map(row), row_b=found.path_b.map(row))

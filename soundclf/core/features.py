@@ -24,11 +24,9 @@ class _Store:
     "A memory-mapped array under construction: rows, a flag per row, and a rename at the end."
 
     def __init__(self, path: Path, rows: int, shape: tuple[int, ...]):
-        self.final, self.part, self.flags = (
-            path,
-            path.with_suffix('.part'),
-            path.with_suffix('.done'),
-        )
+        self.final = path
+        self.part = path.with_suffix('.part')
+        self.flags = path.with_suffix('.done')
         fresh = not (self.part.exists() and self.flags.exists())
         mode = 'w+' if fresh else 'r+'
         self.data = np.lib.format.open_memmap(self.part, mode, 'float32', (rows, *shape) if fresh else None)
@@ -38,7 +36,8 @@ class _Store:
         return np.flatnonzero(np.asarray(self.done) == 0)
 
     def put(self, row: int, value: np.ndarray):
-        self.data[row], self.done[row] = value, 1
+        self.data[row] = value
+        self.done[row] = 1
 
     def close(self):
         self.data.flush()
@@ -53,8 +52,9 @@ def extract(
 ) -> np.ndarray:  # float32; [C, F, T], or [C, samples] for waveforms
     "The features of one file."
     front = front or front_end(features)
+    wave = torch.from_numpy(load_clip(path, features))
     with torch.inference_mode():
-        return front(torch.from_numpy(load_clip(path, features))[None])[0].numpy()
+        return front(wave[None])[0].numpy()
 
 # %% ../../nbs/core/features.ipynb #3947d82a
 def features_key(
@@ -66,7 +66,7 @@ def features_key(
     made_with = code_hash(*code), versions('torch', 'torchaudio', 'numpy', 'soundfile', 'soxr')
     return sha256_of(made_with, asdict(features), file_digests(paths))[:24]
 
-
+# %% ../../nbs/core/features.ipynb #af4f900d
 def cached_features(
     paths: Sequence[str | Path],  # audio files
     features: Features,  # settings
@@ -85,6 +85,7 @@ def cached_features(
 
 # %% ../../nbs/core/features.ipynb #99b376a4
 def _compute(path: Path, paths: Sequence[str | Path], features: Features, n_jobs: int):
+    "Fills the array of `path` in parallel; rows that an earlier run finished stay."
     front = front_end(features)
     store = _Store(path, len(paths), extract(paths[0], features, front).shape)
 
@@ -92,9 +93,8 @@ def _compute(path: Path, paths: Sequence[str | Path], features: Features, n_jobs
         store.put(row, extract(paths[row], features, front))
 
     todo = store.todo()
-    jobs = Parallel(n_jobs=n_jobs, prefer='threads', return_as='generator_unordered')(
-        delayed(one)(r) for r in todo
-    )
+    parallel = Parallel(n_jobs=n_jobs, prefer='threads', return_as='generator_unordered')
+    jobs = parallel(delayed(one)(row) for row in todo)
     for _ in progress(jobs, features.kind, len(todo)):
         pass
     store.close()
@@ -106,8 +106,8 @@ class Normalize(nn.Module):
     def __init__(
         self,
         mean: Tensor,  # [C, F, 1], or [C, 1] for waveforms
-        std: Tensor,
-    ):  # the same shape
+        std: Tensor,  # the same shape
+    ):
         super().__init__()
         self.register_buffer('mean', mean.float())
         self.register_buffer('std', std.float())
@@ -122,25 +122,24 @@ def fit_normalize(
     block: int = 256,  # clips held in memory at a time
 ) -> Normalize:  # constants per channel and band
     "The normalisation of the training rows, computed in blocks in double precision."
-    axes, total, squares, n = (0, x.ndim - 1), 0.0, 0.0, 0
+    axes = (0, x.ndim - 1)
+    total, squares, n = 0.0, 0.0, 0
     for i in range(0, len(rows), block):
         part = np.asarray(x[np.sort(rows[i : i + block])], 'float64')
-        total, squares, n = (
-            total + part.sum(axes),
-            squares + (part**2).sum(axes),
-            n + part.shape[0] * part.shape[-1],
-        )
+        total = total + part.sum(axes)
+        squares = squares + (part**2).sum(axes)
+        n += part.shape[0] * part.shape[-1]
     return from_sums(total, squares, n)
 
-
+# %% ../../nbs/core/features.ipynb #97dcf7ce
 def from_sums(
     total: np.ndarray,  # per channel and band, or channel
     squares: np.ndarray,  # sums of squares, likewise
     n: int,  # values behind each sum
 ) -> Normalize:  # constants per channel and band
-    "The normalisation that sums over training clips give; no band's spread counts for less than a tenth of its channel's mean."
+    "The normalisation that sums over training clips give, with a least spread per band."
     mean = total / n
     std = np.sqrt(np.maximum(squares / n - mean**2, 1e-8))
     if std.ndim > 1:
         std = np.maximum(std, 0.1 * std.mean(-1, keepdims=True))
-    return Normalize(*(torch.from_numpy(v)[..., None] for v in (mean, std)))
+    return Normalize(torch.from_numpy(mean)[..., None], torch.from_numpy(std)[..., None])

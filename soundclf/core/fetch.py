@@ -32,16 +32,30 @@ def manifest(
 
     here = Path(soundclf.__file__).resolve().parent
     for folder in (here.parent / 'data' / 'manifests', here / 'manifests'):
-        if (file := folder / f'{name}.sha256').is_file():
-            pairs = (line.split(maxsplit=1) for line in file.read_text().splitlines() if line.strip())
-            return {path.strip(): digest for digest, path in pairs}
+        file = folder / f'{name}.sha256'
+        if file.is_file():
+            return _parsed_manifest(file.read_text())
     raise SoundclfError(
         f"The checksum list {name}.sha256 is missing: reinstall soundclf or restore data/manifests."
     )
 
 
+def _parsed_manifest(text: str) -> dict[str, str]:
+    "Path to SHA-256, from lines of both."
+    digests = {}
+    for line in text.splitlines():
+        if line.strip():
+            digest, path = line.split(maxsplit=1)
+            digests[path.strip()] = digest
+    return digests
+
+# %% ../../nbs/core/fetch.ipynb #b1bf579b
 def _check_hash(path: Path, digest: str | None, remedy: str) -> Path:
-    if digest and (found := sha256_file(path)) != digest:
+    "`path`, if its SHA-256 is `digest` or none is asked for."
+    if not digest:
+        return path
+    found = sha256_file(path)
+    if found != digest:
         raise SoundclfError(
             f"{path} has SHA-256 {found[:12]}…, not {digest[:12]}… as in the manifest: {remedy}."
         )
@@ -54,38 +68,43 @@ def fetch_file(
     digest: str | None = None,  # expected SHA-256; None trusts the first download
     mirror: str | None = None,  # its path inside the mirror folder
 ) -> Path:  # `target`, present and checked
-    "The local path of a file from cache, mirror or network; raises `SoundclfError` for a wrong hash or no source."
+    "The local path of a file; raises `SoundclfError` for a wrong hash or no source."
     target = Path(target)
     if target.is_file():
         return _check_hash(target, digest, 'delete it and run again')
-    if mirror and mirror_dir() and (source := mirror_dir() / mirror).is_file():
-        _check_hash(source, digest, 'repair the mirror or unset SOUNDCLF_MIRROR')
-        with atomic_path(target) as tmp:
-            shutil.copyfile(source, tmp)
-        return target
-    return _download(target, url, digest)
+    source = _in_mirror(mirror) if mirror else None
+    if source is None:
+        return _download(target, url, digest)
+    _check_hash(source, digest, 'repair the mirror or unset SOUNDCLF_MIRROR')
+    with atomic_path(target) as tmp:
+        shutil.copyfile(source, tmp)
+    return target
+
+
+def _in_mirror(path: str) -> Path | None:
+    "A file of the mirror; None where there is no mirror or it lacks the file."
+    folder = mirror_dir()
+    return folder / path if folder and (folder / path).is_file() else None
 
 # %% ../../nbs/core/fetch.ipynb #7ed4d468
 def _download(target: Path, url: str, digest: str | None) -> Path:
-    import pooch, requests
+    "`target`, downloaded whole; raises `NoSource` where the network does not give it."
+    import pooch
+    import requests
 
     pooch.get_logger().setLevel('ERROR')
+    known_hash = f'sha256:{digest}' if digest else None
+    loader = pooch.HTTPDownloader(timeout=(5, 60))
     try:
-        pooch.retrieve(
-            url,
-            f'sha256:{digest}' if digest else None,
-            fname=target.name,
-            path=target.parent,
-            downloader=pooch.HTTPDownloader(timeout=(5, 60)),
-        )
+        pooch.retrieve(url, known_hash, fname=target.name, path=target.parent, downloader=loader)
     except ValueError as e:
         raise SoundclfError(
             f"The download of {url} does not match its checksum: try again or report it ({str(e)[:60]}…)."
         ) from None
     except requests.RequestException as e:
         raise NoSource(
-            f"{target.name} is not cached, not in a mirror and cannot be downloaded ({type(e).__name__}): "
-            f"connect to a network, or put the file at {target}."
+            f"{target.name} is not cached, not in a mirror and cannot be downloaded "
+            f"({type(e).__name__}): connect to a network, or put the file at {target}."
         ) from None
     return target
 
@@ -100,25 +119,36 @@ def fetch_files(
 ) -> list[Path]:  # local paths, in the order of `names`
     "Local paths of many files; what is there already is checked and not fetched again."
 
-    def one(name):
+    def fetch(name):
         return fetch_file(Path(root) / name, f'{url}/{name}', digests.get(name), f'{mirror}/{name}')
 
     if names:
-        one(names[0])
-    if unknown := [n for n in names if n not in digests]:
-        warnings.warn(
-            f"{len(unknown)} of {len(names)} files have no checksum in the manifest (the first: {unknown[0]}); they are taken on trust."
-        )
-    jobs = Parallel(n_jobs=n_jobs, prefer='threads', return_as='generator')(delayed(one)(n) for n in names)
-    return list(progress(jobs, 'fetch', len(names)))
+        fetch(names[0])
+    _warn_of_trust(names, digests)
+    jobs = Parallel(n_jobs=n_jobs, prefer='threads', return_as='generator')
+    paths = jobs(delayed(fetch)(n) for n in names)
+    return list(progress(paths, 'fetch', len(names)))
 
-# %% ../../nbs/core/fetch.ipynb #96c983a0
+# %% ../../nbs/core/fetch.ipynb #daf1712d
+def _warn_of_trust(names: Sequence[str], digests: dict[str, str]):
+    "Warns of files without a checksum."
+    unknown = [n for n in names if n not in digests]
+    if unknown:
+        warnings.warn(
+            f"{len(unknown)} of {len(names)} files have no checksum in the manifest "
+            f"(the first: {unknown[0]}); they are taken on trust.",
+            stacklevel=3,
+        )
+
+
 def _trusted_once(names: Sequence[str], root: Path, url: str, mirror: str) -> list[Path]:
     "Files checked against the checksums that their first complete download wrote."
     file = root / 'checksums.json'
     digests = read_json(file) if file.exists() else {}
-    paths = fetch_files(names, root, url, {n: digests[n] for n in names if n in digests}, mirror)
-    if new := {n: sha256_file(p) for n, p in zip(names, paths) if n not in digests}:
+    asked = {n: digests[n] for n in names if n in digests}
+    paths = fetch_files(names, root, url, asked, mirror)
+    new = {n: sha256_file(p) for n, p in zip(names, paths) if n not in digests}
+    if new:
         write_json(digests | new, file)
     return paths
 
@@ -130,31 +160,34 @@ def fetch_zipped(
     digests: dict[str, str],  # SHA-256 by name
     mirror: str,  # the data set's folder inside the mirror
 ) -> list[Path]:  # local paths, in the order of `names`
-    "Local paths of files that are offered only as one zip; it is fetched if any of them is missing."
-    here = lambda n: (root / n).is_file() or mirror_dir() and (mirror_dir() / mirror / n).is_file()
-    if not all(map(here, names)):
+    "Local paths of files that come as one zip; it is fetched if any of them is missing."
+    if not all((root / n).is_file() or _in_mirror(f'{mirror}/{n}') for n in names):
         _unzip(fetch_file(root / 'archive.zip', url), names, root)
     return fetch_files(names, root, url, digests, mirror)
 
 # %% ../../nbs/core/fetch.ipynb #ea4ac084
 def _unzip(archive: Path, names: Sequence[str], root: Path):
-    "Puts the members with these names into `root`; nothing else of the archive is looked at."
+    "Puts the members with these names into `root`, and removes the archive."
+    members = _members(archive, root)
+    lost = [n for n in names if Path(n).name not in members]
+    if lost:
+        raise SoundclfError(
+            f'{archive} lacks {len(lost)} files (the first: {lost[0]}): put the sounds into {root}.'
+        )
+    with zipfile.ZipFile(archive) as opened:
+        for name in names:
+            with atomic_path(root / name) as part:
+                part.write_bytes(opened.read(members[Path(name).name]))
+    archive.unlink()
+
+# %% ../../nbs/core/fetch.ipynb #209b9623
+def _members(archive: Path, root: Path) -> dict[str, zipfile.ZipInfo]:
+    "The members of a zip under 100 MB, by file name."
     try:
-        members = {Path(i.filename).name: i for i in zipfile.ZipFile(archive).infolist() if i.file_size < 1e8}
+        with zipfile.ZipFile(archive) as opened:
+            return {Path(i.filename).name: i for i in opened.infolist() if i.file_size < 1e8}
     except zipfile.BadZipFile:
         archive.unlink()
         raise SoundclfError(
             f'{archive} was not a zip file and is removed: try again, or put the sounds into {root}.'
         ) from None
-    if lost := [n for n in names if Path(n).name not in members]:
-        raise SoundclfError(
-            f'{archive} lacks {len(lost)} files (the first: {lost[0]}): put the sounds into {root}.'
-        )
-    for name in names:
-        with (
-            atomic_path(root / name) as part,
-            zipfile.ZipFile(archive).open(members[Path(name).name]) as source,
-            open(part, 'wb') as target,
-        ):
-            shutil.copyfileobj(source, target)
-    archive.unlink()

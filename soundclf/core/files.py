@@ -61,13 +61,17 @@ def home_dir() -> Path:  # an existing or creatable folder
 # %% ../../nbs/core/files.ipynb #c5970523
 def data_dir() -> Path:  # `$SOUNDCLF_DATA`, or `data` in the home folder
     "The folder for everything downloaded or generated."
-    return Path(os.environ.get('SOUNDCLF_DATA') or home_dir() / 'data').expanduser().resolve()
+    folder = os.environ.get('SOUNDCLF_DATA') or home_dir() / 'data'
+    return Path(folder).expanduser().resolve()
 
 
 def mirror_dir() -> Path | None:  # None when no mirror is set or it is missing
     "The folder of local copies named by `$SOUNDCLF_MIRROR` (it holds `data/` and `weights/`)."
     mirror = os.environ.get('SOUNDCLF_MIRROR')
-    return Path(mirror).expanduser().resolve() if mirror and Path(mirror).expanduser().is_dir() else None
+    if not mirror:
+        return None
+    mirror = Path(mirror).expanduser()
+    return mirror.resolve() if mirror.is_dir() else None
 
 # %% ../../nbs/core/files.ipynb #d16a2ffb
 def run_dir(
@@ -88,11 +92,11 @@ def figures_dir(
     profile: str = 'quick',  # "quick" or "full"
     out: str | Path = 'runs',  # root of all runs, where quick looks at real data go
 ) -> Path:  # an existing folder
-    "The folder for figures and `results.json`; only full runs on registered data sets, in the usual place, reach the tracked one."
-    tracked = str(out) == 'runs' and (
-        dataset == 'synthetic' or profile == 'full' and not dataset.startswith('own-')
-    )
-    path = home_dir() / 'figures' / dataset if tracked else run_dir('figures', dataset, profile, out)
+    "The folder for figures and `results.json`: the tracked one for results, one under `out` for looks."
+    is_result = profile == 'full' and not dataset.startswith('own-')
+    if str(out) != 'runs' or not (is_result or dataset == 'synthetic'):
+        return run_dir('figures', dataset, profile, out)
+    path = home_dir() / 'figures' / dataset
     path.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -176,9 +180,10 @@ def sha256_of(
     *parts,  # strings or anything JSON can hold
 ) -> str:  # 64 hex digits
     "The SHA-256 of some values, the same in every process and on every machine."
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
 
-
+# %% ../../nbs/core/files.ipynb #d2eea17d
 def sha256_weights(
     model: 'torch.nn.Module',  # any module
 ) -> str:  # 64 hex digits

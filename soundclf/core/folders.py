@@ -22,12 +22,16 @@ def folder(
     k: int = 5,  # folds to make where there are none
     seed: int = 42,  # seed of those folds
 ) -> pd.DataFrame:  # clips table
-    "The clips of a folder of class folders or of a CSV, in folds; raises `SoundclfError` for one class or a class with one clip, and warns of what crosses folds that were given."
-    path, table = Path(path).expanduser().resolve(), labelled_clips(path)
-    _enough(path, table)
-    return _warned(path, table) if table.fold.notna().all() else _enough(path, _with_folds(table, k, seed))
+    """The clips of a folder of class folders or of a CSV, in folds.
 
+    Raises `SoundclfError` for one class or a class with one clip; warns of what crosses given folds."""
+    path = Path(path).expanduser().resolve()
+    table = _enough(path, labelled_clips(path))
+    if table.fold.notna().all():
+        return _warned(path, table)
+    return _enough(path, _with_folds(table, k, seed))
 
+# %% ../../nbs/core/folders.ipynb #f250144f
 def labelled_clips(
     path: str | Path,  # a folder of class folders, or a CSV with columns path, label[, fold, group]
 ) -> pd.DataFrame:  # clips table, as it is; folds are empty where there are none
@@ -44,91 +48,72 @@ def labelled_clips(
 # %% ../../nbs/core/folders.ipynb #b2221502
 def _enough(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     "The table, if every class has two recordings or more; else a `SoundclfError`."
-    counts, groups = table.label.value_counts(), table.groupby('label').group.nunique()
+    counts = table.label.value_counts()
+    groups = table.groupby('label').group.nunique()
     if len(counts) < 2:
         raise SoundclfError(
             f"{path} holds {len(counts)} class: a classifier needs at least two class folders with sounds."
         )
     if counts.min() < 2:
         raise SoundclfError(
-            f"{path}: class '{counts.idxmin()}' has one clip, and both training and test need one: add clips or remove the class."
+            f"{path}: class '{counts.idxmin()}' has one clip, and both training and test need one: "
+            "add clips or remove the class."
         )
     if groups.min() < 2:
         raise SoundclfError(
-            f"{path}: all clips of class '{groups.idxmin()}' are of one recording, and training and test need one each: add another or remove the class."
+            f"{path}: all clips of class '{groups.idxmin()}' are of one recording, "
+            "and training and test need one each: add another or remove the class."
         )
     return table
 
-
+# %% ../../nbs/core/folders.ipynb #7205002d
 def _warned(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     "The table, with its own folds; warns of broken clips and of near-duplicates in different folds."
-    broken, pairs = check_clips(table), crossing(table, near_duplicates(table))
-    broken = broken[broken.problem.isin(('unreadable', 'empty', 'nan', 'huge'))]
+    report = check_clips(table)
+    broken = report[report.problem.isin(('unreadable', 'empty', 'nan', 'huge'))]
     if len(broken):
+        first = broken.iloc[0]
         warnings.warn(
-            f'{path} lists broken clips (in all {len(broken)}; the first: {broken.path.iloc[0]}, {broken.problem.iloc[0]}): replace them or take their rows out.'
+            f'{path} lists broken clips (in all {len(broken)}; the first: {first.path}, {first.problem}): '
+            'replace them or take their rows out.',
+            stacklevel=3,
         )
+    pairs = crossing(table, near_duplicates(table))
     if len(pairs):
+        first = pairs.iloc[0]
         warnings.warn(
-            f'{path} has one sound in two folds (pairs of clips: {len(pairs)}; the first: {pairs.path_a.iloc[0]} and {pairs.path_b.iloc[0]}): give each pair one fold.'
+            f'{path} has one sound in two folds (pairs of clips: {len(pairs)}; '
+            f'the first: {first.path_a} and {first.path_b}): give each pair one fold.',
+            stacklevel=3,
         )
     return table
 
-
+# %% ../../nbs/core/folders.ipynb #49cd6bae
 def _with_folds(table: pd.DataFrame, k: int, seed: int) -> pd.DataFrame:
     "The usable clips, near-duplicates in one group, in up to `k` folds."
     table = drop_bad(table, check_clips(table))
     table = merge_groups(table, near_duplicates(table))
-    if (n := table.group.nunique()) < 3:
+    n = table.group.nunique()
+    if n < 3:
         raise SoundclfError(
             f'{n} groups are too few to train, validate and test on: record at least three sources.'
         )
-    return table.assign(fold=grouped_folds(table, min(k, n, int(table.label.value_counts().max())), seed))
+    k = min(k, n, int(table.label.value_counts().max()))
+    return table.assign(fold=grouped_folds(table, k, seed))
 
-
+# %% ../../nbs/core/folders.ipynb #4d6b5c86
 def _class_folders(path: Path) -> pd.DataFrame:
-    "The sounds of class folders, each a group of its own, for a folder does not say what was recorded together."
+    "The sounds of class folders, each a group of its own."
     files = [p for p in find_audio(path) if p.parent != path]
     if not files:
         raise SoundclfError(
             f"{path} has no sounds in class folders: expected {path.name}/CLASS/FILE.wav (or flac, ogg, mp3)."
         )
-    return clips_table(
-        files,
-        [p.relative_to(path).parts[0] for p in files],
-        group=[str(p.relative_to(path)) for p in files],
-    ).assign(fold=None)
+    names = [p.relative_to(path) for p in files]
+    table = clips_table(files, [n.parts[0] for n in names], group=[str(n) for n in names])
+    return table.assign(fold=None)
 
-# %% ../../nbs/core/folders.ipynb #25e0cfb6
-def _clips_csv(path: Path) -> pd.DataFrame:
-    rows = read_labels(path)
-    files = [path.parent / p for p in rows.path]
-    if gone := [str(f) for f in files if not f.is_file()]:
-        raise SoundclfError(
-            f"{path} names {len(gone)} missing files (the first: {gone[0]}): correct the path column."
-        )
-    twice = pd.Series([str(f.resolve()) for f in files])
-    twice = twice[twice.duplicated(keep=False)]
-    if len(twice):
-        raise SoundclfError(
-            f"{path} lists {twice.iloc[0]} {(twice == twice.iloc[0]).sum()} times (as {', '.join(rows.path[twice.index[twice == twice.iloc[0]]])}): keep one of these rows."
-        )
-    group = rows.path if 'group' not in rows else rows.group.where(rows.group != '', rows.path)
-    table = clips_table(
-        files,
-        rows.label.to_list(),
-        None,
-        group.to_list(),
-        given=rows.get('fold', pd.Series([''] * len(rows))).to_list(),
-    )
-    fold = pd.to_numeric(table.pop('given'), errors='coerce')
-    if 'fold' in rows and fold.isna().any():
-        raise SoundclfError(
-            f"{path} has {fold.isna().sum()} folds that are not numbers: number all folds, or remove the column."
-        )
-    return table.assign(fold=fold.astype(int) if 'fold' in rows else None)
-
-
+# %% ../../nbs/core/folders.ipynb #81109e3b
 def read_labels(
     path: str | Path,  # a CSV with columns path, label, and perhaps others
 ) -> pd.DataFrame:  # its rows, as text
@@ -137,8 +122,56 @@ def read_labels(
         rows = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError):
         rows = pd.DataFrame()
-    if missing := {'path', 'label'} - set(rows.columns):
+    missing = {'path', 'label'} - set(rows.columns)
+    if missing:
         raise SoundclfError(
-            f"{path} lacks the column {' and '.join(sorted(missing))}: its first line must read path,label[,fold,group]."
+            f"{path} lacks the column {' and '.join(sorted(missing))}: "
+            "its first line must read path,label[,fold,group]."
         )
     return rows
+
+# %% ../../nbs/core/folders.ipynb #25e0cfb6
+def _clips_csv(path: Path) -> pd.DataFrame:
+    "The clips of a CSV, with its folds and groups where it has them."
+    rows = read_labels(path)
+    files = [path.parent / p for p in rows.path]
+    _all_present(path, files)
+    _each_once(path, files, rows.path)
+    group = rows.path
+    if 'group' in rows:
+        group = rows.group.where(rows.group != '', rows.path)  # an empty one: the file is its own
+    fold = _given_folds(path, rows.fold) if 'fold' in rows else None
+    table = clips_table(files, rows.label.to_list(), fold, group.to_list())
+    return table.assign(fold=None) if fold is None else table
+
+
+def _given_folds(path: Path, column: pd.Series) -> list[int]:
+    "The folds of a CSV, if all are numbers; else a `SoundclfError`."
+    fold = pd.to_numeric(column, errors='coerce')
+    if fold.isna().any():
+        raise SoundclfError(
+            f"{path} has {fold.isna().sum()} folds that are not numbers: "
+            "number all folds, or remove the column."
+        )
+    return fold.astype(int).to_list()
+
+# %% ../../nbs/core/folders.ipynb #2d85864a
+def _all_present(path: Path, files: list[Path]):
+    "Raises `SoundclfError` for files that do not exist."
+    gone = [f for f in files if not f.is_file()]
+    if gone:
+        raise SoundclfError(
+            f"{path} names {len(gone)} missing files (the first: {gone[0]}): correct the path column."
+        )
+
+
+def _each_once(path: Path, files: list[Path], names: pd.Series):
+    "Raises `SoundclfError` for a file that is listed twice, under whatever names."
+    real = pd.Series([str(f.resolve()) for f in files])
+    repeated = real[real.duplicated(keep=False)]
+    if len(repeated):
+        rows = repeated[repeated == repeated.iloc[0]]
+        raise SoundclfError(
+            f"{path} lists {rows.iloc[0]} {len(rows)} times "
+            f"(as {', '.join(names[rows.index])}): keep one of these rows."
+        )

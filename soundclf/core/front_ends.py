@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torchaudio
+from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,74 +23,66 @@ def features_for(
 ) -> Features:  # log-mel settings that fit the table
     "The default log-mel at the table's highest rate (up to 44.1 kHz) and at a length that holds its clips."
     rate = int(min(44100, table.sample_rate.max()))
-    window = dict(n_fft=2048, hop_length=512) if rate >= 22050 else dict(n_fft=512, hop_length=128)
-    settings = (
-        dict(sample_rate=rate, duration=clip_length(table), f_max=min(20000.0, rate / 2)) | window | changes
-    )
-    return Features(**settings)
+    window = {'n_fft': 2048, 'hop_length': 512} if rate >= 22050 else {'n_fft': 512, 'hop_length': 128}
+    fitted = {'sample_rate': rate, 'duration': clip_length(table), 'f_max': min(20000.0, rate / 2)}
+    return Features(**(fitted | window | changes))
 
 
 def audioset_features(
     duration: float = 5.0,  # seconds
 ) -> Features:  # 32 kHz, 128 Kaldi mel bands, hop 10 ms
     "The settings that EfficientAT's AudioSet networks were trained with."
-    return Features(
-        'audioset',
-        32000,
-        duration,
-        n_fft=1024,
-        hop_length=320,
-        n_mels=128,
-        f_min=0.0,
-        f_max=15000.0,
-    )
+    window = {'n_fft': 1024, 'hop_length': 320}
+    bands = {'n_mels': 128, 'f_min': 0.0, 'f_max': 15000.0}
+    return Features('audioset', 32000, duration, **window, **bands)
 
 # %% ../../nbs/core/front_ends.ipynb #7091392c
 class LogMel(nn.Module):
-    "Natural-log mel power spectrogram, waveform `[B, C, samples]` to `[B, C, n_mels, frames]` (Slaney's mel scale and norm)."
+    "Natural-log mel power, waveform `[B, C, samples]` to `[B, C, n_mels, frames]` (Slaney's scale and norm)."
 
     floor = 1e-7
 
     def __init__(self, features: Features):  # settings
         super().__init__()
-        if features.f_max > features.sample_rate / 2:
-            raise SoundclfError(
-                f'f_max {features.f_max:g} Hz is above half the sample rate {features.sample_rate} Hz: lower f_max.'
-            )
-        self.top_db = features.top_db
-        self.mel = torchaudio.transforms.MelSpectrogram(
-            features.sample_rate,
-            features.n_fft,
-            hop_length=features.hop_length,
-            power=2.0,
-            n_mels=features.n_mels,
-            f_min=features.f_min,
-            f_max=features.f_max,
-            norm='slaney',
-            mel_scale='slaney',
-        )
+        f = features
+        if f.f_max > f.sample_rate / 2:
+            half = f'half the sample rate {f.sample_rate} Hz'
+            raise SoundclfError(f'f_max {f.f_max:g} Hz is above {half}: lower f_max.')
+        window = {'n_fft': f.n_fft, 'hop_length': f.hop_length, 'power': 2.0}
+        bands = {'n_mels': f.n_mels, 'f_min': f.f_min, 'f_max': f.f_max}
+        scale = {'norm': 'slaney', 'mel_scale': 'slaney'}
+        self.top_db = f.top_db
+        self.mel = torchaudio.transforms.MelSpectrogram(f.sample_rate, **window, **bands, **scale)
 
     def forward(self, wave: Tensor) -> Tensor:
-        if self.top_db and wave.ndim < 3:
-            raise SoundclfError(
-                f'top_db needs waveforms of shape [batch, channels, samples], and this one has {wave.ndim} dimensions: say with wave[:, None] or wave[None] which one is missing.'
-            )
         logmel = torch.log(self.mel(wave) + self.floor)
-        if not self.top_db:
-            return logmel
-        return torch.maximum(logmel, logmel.amax((-3, -2, -1), keepdim=True) - self.top_db * np.log(10) / 10)
+        return self.clipped(logmel, wave.ndim) if self.top_db else logmel
+
+# %% ../../nbs/core/front_ends.ipynb #45da5e6e
+@patch
+def clipped(
+    self: LogMel,
+    logmel: Tensor,  # [B, C, n_mels, frames]
+    dimensions: int,  # of the waveform that it comes from
+) -> Tensor:  # the same shape
+    "The log-mel with nothing more than `top_db` below each clip's loudest band and frame."
+    if dimensions < 3:
+        raise SoundclfError(
+            f'top_db needs waveforms of shape [batch, channels, samples], and this one has {dimensions} '
+            'dimensions: say with wave[:, None] or wave[None] which one is missing.'
+        )
+    loudest = logmel.amax((-3, -2, -1), keepdim=True)
+    return torch.maximum(logmel, loudest - self.top_db * np.log(10) / 10)
 
 # %% ../../nbs/core/front_ends.ipynb #36934aa8
 class MFCC(nn.Module):
-    "Mel-frequency cepstral coefficients, `[B, C, samples]` to `[B, C, n_mfcc, frames]` (orthonormal DCT-II of the log-mel)."
+    "Mel-frequency cepstral coefficients, `[B, C, samples]` to `[B, C, n_mfcc, frames]` (orthonormal DCT-II)."
 
     def __init__(self, features: Features):  # settings
         super().__init__()
         self.logmel = LogMel(features)
-        self.register_buffer(
-            'dct',
-            torchaudio.functional.create_dct(features.n_mfcc, features.n_mels, norm='ortho').T.contiguous(),
-        )
+        dct = torchaudio.functional.create_dct(features.n_mfcc, features.n_mels, norm='ortho')
+        self.register_buffer('dct', dct.T.contiguous())
 
     def forward(self, wave: Tensor) -> Tensor:
         return self.dct @ self.logmel(wave)
@@ -111,24 +104,14 @@ class AudioSetMel(nn.Module):
     def forward(self, wave: Tensor) -> Tensor:
         flat = wave.reshape(-1, wave.shape[-1])
         flat = flat[:, 1:] - 0.97 * flat[:, :-1]
-        power = (
-            torch.stft(
-                flat,
-                self.n_fft,
-                self.hop_length,
-                self.window_length,
-                self.window,
-                return_complex=True,
-            )
-            .abs()
-            .square()
-        )
+        frames = (self.n_fft, self.hop_length, self.window_length, self.window)
+        power = torch.stft(flat, *frames, return_complex=True).abs().square()
         mel = (torch.log(self.banks @ power + 1e-5) + 4.5) / 5
         return mel.reshape(*wave.shape[:-1], *mel.shape[-2:])
 
 # %% ../../nbs/core/front_ends.ipynb #e9a2965a
 class Deltas(nn.Module):
-    "Features and their differences over time, stacked as channels: `[..., C, F, T]` to `[..., C * (1 + order), F, T]`."
+    "Features and their differences over time as channels, `[..., C, F, T]` to `[..., C * (1 + order), F, T]`."
 
     def __init__(self, order: int):  # 0, 1 or 2
         super().__init__()
@@ -140,13 +123,13 @@ class Deltas(nn.Module):
             parts.append(torchaudio.functional.compute_deltas(parts[-1]))
         return torch.cat(parts, -3)
 
+# %% ../../nbs/core/front_ends.ipynb #ad120965
+def _waveform(features: Features) -> nn.Module:
+    "Waveforms as they are."
+    return nn.Identity()
 
-FRONT_ENDS = {
-    'logmel': LogMel,
-    'mfcc': MFCC,
-    'audioset': AudioSetMel,
-    'waveform': lambda features: nn.Identity(),
-}
+
+FRONT_ENDS = {'logmel': LogMel, 'mfcc': MFCC, 'audioset': AudioSetMel, 'waveform': _waveform}
 
 
 def front_end(
@@ -154,8 +137,6 @@ def front_end(
 ) -> nn.Module:  # waveform [B, C, samples] -> features
     "The front end that the settings name, in evaluation mode."
     build = FRONT_ENDS[known_name(features.kind, FRONT_ENDS, 'kind of features')]
-    return (
-        nn.Sequential(build(features), Deltas(features.deltas)).eval()
-        if features.deltas
-        else build(features).eval()
-    )
+    if features.deltas:
+        return nn.Sequential(build(features), Deltas(features.deltas)).eval()
+    return build(features).eval()

@@ -38,20 +38,6 @@ class TrainingRecipe:
     bfloat16: bool = True  # mixed precision where the device is fast at it
 
 # %% ../../nbs/core/loop.ipynb #c5f8ab38
-def shortened(
-    recipe,  # a `Recipe`, or any frozen dataclass with `epochs` and perhaps `freeze_epochs`
-    profile: str,  # quick or full
-):  # a recipe of the same kind
-    "The recipe itself for the full profile, one of a few epochs for a quick look."
-    if known_name(profile, ('quick', 'full'), 'profile') == 'full':
-        return recipe
-    return (
-        replace(recipe, epochs=1, freeze_epochs=1)
-        if hasattr(recipe, 'freeze_epochs')
-        else replace(recipe, epochs=3)
-    )
-
-
 OPTIMIZERS = {
     'adamw': torch.optim.AdamW,
     'adam': torch.optim.Adam,
@@ -60,22 +46,42 @@ OPTIMIZERS = {
     'adadelta': torch.optim.Adadelta,
 }
 
+
+def shortened(
+    recipe,  # a `Recipe`, or any frozen dataclass with `epochs` and perhaps `freeze_epochs`
+    profile: str,  # quick or full
+):  # a recipe of the same kind
+    "The recipe itself for the full profile, one of a few epochs for a quick look."
+    if known_name(profile, ('quick', 'full'), 'profile') == 'full':
+        return recipe
+    if hasattr(recipe, 'freeze_epochs'):
+        return replace(recipe, epochs=1, freeze_epochs=1)
+    return replace(recipe, epochs=3)
+
 # %% ../../nbs/core/loop.ipynb #465699c3
 def _ema(decay: float) -> Callable:
     "An averaging function that starts with a short memory, so that the random weights are forgotten."
 
     def update(old, new, n):
-        return (
-            torch.lerp(old, new, 1 - min(decay, (1 + int(n)) / (10 + int(n))))
-            if old.is_floating_point()
-            else new
-        )
+        if not old.is_floating_point():
+            return new
+        warm = (1 + int(n)) / (10 + int(n))
+        return torch.lerp(old, new, 1 - min(decay, warm))
 
     return update
 
+
+def _writer(log: str | Path | None):
+    "TensorBoard's writer, if there is a folder for it."
+    if log is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(log))
+
 # %% ../../nbs/core/loop.ipynb #6fc49c30
 class Trainer:
-    "Optimises a module on batches of (inputs, label probabilities); keeps checkpoints and a log."
+    "Optimises a module on batches of (inputs, label probabilities)."
 
     def __init__(
         self,
@@ -83,24 +89,19 @@ class Trainer:
         recipe: TrainingRecipe,  # how to train
         steps: int,  # steps per epoch
         device: str | torch.device = 'cpu',  # where
-        log: str | Path | None = None,
-    ):  # TensorBoard folder
+        log: str | Path | None = None,  # TensorBoard folder
+    ):
         self.recipe, self.steps, self.device, self.epoch = recipe, steps, torch.device(device), 0
         self.model = model.to(self.device)
         opt = OPTIMIZERS[known_name(recipe.optimizer, OPTIMIZERS, 'optimizer')]
         self.opt = opt(self.model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
-        self.sched = (
-            torch.optim.lr_scheduler.OneCycleLR(
-                self.opt, recipe.lr, total_steps=max(2, steps * recipe.epochs)
-            )
-            if recipe.one_cycle
-            else None
-        )
-        self.ema = (
-            torch.optim.swa_utils.AveragedModel(self.model, avg_fn=_ema(recipe.ema), use_buffers=True)
-            if recipe.ema
-            else None
-        )
+        self.sched = self.ema = None
+        if recipe.one_cycle:
+            total = max(2, steps * recipe.epochs)
+            self.sched = torch.optim.lr_scheduler.OneCycleLR(self.opt, recipe.lr, total_steps=total)
+        if recipe.ema:
+            average = torch.optim.swa_utils.AveragedModel
+            self.ema = average(self.model, avg_fn=_ema(recipe.ema), use_buffers=True)
         self.half = recipe.bfloat16 and has_fast_bfloat16(self.device.type)
         self.log = _writer(log)
 
@@ -130,13 +131,14 @@ def run_epoch(
     self: Trainer,
     batches: Iterator[tuple[Tensor, Tensor]],  # (inputs, label probabilities)
 ) -> float:  # their mean loss
-    "The mean loss of one epoch."
+    "The mean loss of one epoch; raises `SoundclfError` where it is not a number."
     self.model.train()
     loss = float(np.mean([self.step(x.to(self.device), y.to(self.device)) for x, y in batches]))
     self.epoch += 1
     if not np.isfinite(loss):
         raise SoundclfError(
-            f'The loss is not a number in epoch {self.epoch}: lower the learning rate (now {self.recipe.lr:g}).'
+            f'The loss is not a number in epoch {self.epoch}: '
+            f'lower the learning rate (now {self.recipe.lr:g}).'
         )
     if self.log:
         self.log.add_scalar('loss/train', loss, self.epoch)
@@ -144,19 +146,11 @@ def run_epoch(
         self.log.flush()
     return loss
 
-
+# %% ../../nbs/core/loop.ipynb #e3d46962
 @patch(as_prop=True)
 def best(self: Trainer) -> nn.Module:
     "The weights to use: the moving average where there is one."
     return self.ema.module if self.ema else self.model
-
-# %% ../../nbs/core/loop.ipynb #b54ce3ee
-def _writer(log: str | Path | None):
-    if log is None:
-        return None
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(log))
 
 # %% ../../nbs/core/loop.ipynb #8547f449
 def save_checkpoint(
@@ -201,10 +195,8 @@ def training_batches(
     g: torch.Generator,  # draws order and augmentation
 ) -> Iterator[tuple[Tensor, Tensor]]:  # (inputs, label probabilities)
     "One epoch of shuffled, augmented batches; a last incomplete batch is left out if there are others."
-    order, size = (
-        rows[torch.randperm(len(rows), generator=g).numpy()],
-        min(recipe.batch_size, len(rows)),
-    )
+    order = rows[torch.randperm(len(rows), generator=g).numpy()]
+    size = min(recipe.batch_size, len(rows))
     for i in range(0, len(order) - size + 1, size):
         pick = np.sort(order[i : i + size])
         labels = F.one_hot(torch.from_numpy(y[pick]), n_classes).float()
@@ -239,10 +231,9 @@ def train_epochs(
     watch: Callable[[int, float], None] | None = None,  # called with (epoch, accuracy) after each epoch
 ) -> tuple[list[float], list[float]]:  # (mean loss of each epoch, accuracy after each that was watched)
     "The course of a training that goes on where it was stopped: a checkpoint every ten epochs."
-    file, log = folder / 'checkpoint.pt', folder / 'log.csv'
-    done = load_checkpoint(trainer, g, file)
-    past = pd.read_csv(log).head(done) if done else pd.DataFrame({'loss': [], 'accuracy': []})
-    losses, seen = past.loss.tolist(), past.accuracy.tolist()  # nan where nobody watched
+    checkpoint, log = folder / 'checkpoint.pt', folder / 'log.csv'
+    done = load_checkpoint(trainer, g, checkpoint)
+    losses, seen = _course(log, done)
     for epoch in progress(range(done, trainer.recipe.epochs), name):
         losses.append(trainer.run_epoch(batches()))
         seen.append(accuracy() if watch else np.nan)
@@ -251,8 +242,16 @@ def train_epochs(
         if epoch % 10 == 9 or epoch == trainer.recipe.epochs - 1:
             with atomic_path(log) as tmp:
                 pd.DataFrame({'loss': losses, 'accuracy': seen}).to_csv(tmp, index=False)
-            save_checkpoint(trainer, g, file)
+            save_checkpoint(trainer, g, checkpoint)
     return losses, [a for a in seen if not np.isnan(a)]
+
+# %% ../../nbs/core/loop.ipynb #a46516bb
+def _course(log: Path, done: int) -> tuple[list[float], list[float]]:
+    "Losses and accuracies of the epochs done; the accuracy of an epoch that nobody watched is nan."
+    if not done:
+        return [], []
+    past = pd.read_csv(log).head(done)
+    return past.loss.tolist(), past.accuracy.tolist()
 
 # %% ../../nbs/core/loop.ipynb #97da4398
 @dataclass
@@ -275,8 +274,7 @@ def train_run(
     recipe: TrainingRecipe,  # how to train
     split: Split,  # names the run
     seed: int = 42,  # weights, batches, augmentation
-    watch: Callable[[int, float], None]
-    | None = None,  # called with (epoch, accuracy) after each epoch trained now
+    watch: Callable[[int, float], None] | None = None,  # called with (epoch, accuracy) after each epoch
 ) -> Run:  # the run
     "One training run, resumable: a finished one is read back, a stopped one goes on; the last epoch counts."
     if run := finished_run(folder):
@@ -293,9 +291,9 @@ def train_run(
     parts = nn.ModuleDict({'normalize': task.normalize, 'network': trainer.best})
     return keep_run(parts, _config(task, recipe, split, seed, course), task.judge(trainer.best), folder)
 
-
+# %% ../../nbs/core/loop.ipynb #677a0563
 def _config(task: Task, recipe: TrainingRecipe, split: Split, seed: int, course: tuple) -> dict:
-    "What an artefact's config.json says."
+    "The content of an artefact's config.json."
     losses, accuracies = course
     about = {'kind': task.kind, 'classes': list(task.classes), 'features': asdict(task.features)}
     how = {'network': recipe.network, 'recipe': asdict(recipe), 'seed': seed, 'split': split.name}

@@ -22,8 +22,8 @@ def wilson_interval(
     "The Wilson score interval of a proportion."
     from scipy.stats import binomtest
 
-    ci = binomtest(int(hits), int(n)).proportion_ci(level, 'wilson')
-    return float(ci.low), float(ci.high)
+    interval = binomtest(int(hits), int(n)).proportion_ci(level, 'wilson')
+    return float(interval.low), float(interval.high)
 
 # %% ../../nbs/core/metrics.ipynb #5b29359e
 def grouped_interval(
@@ -34,26 +34,35 @@ def grouped_interval(
     seed: int = 0,  # seed of the resampling
 ) -> tuple[float, float]:  # (low, high)
     "A percentile interval of the mean from resampling whole groups (cluster bootstrap)."
+    from scipy.stats import bootstrap
+
     code, names = pd.factorize(np.asarray(groups))
-    total, count = np.bincount(code, values), np.bincount(code)
-    pick = np.random.default_rng(seed).integers(0, len(names), (draws, len(names)))
-    means = total[pick].sum(1) / count[pick].sum(1)
-    return tuple(float(q) for q in np.quantile(means, [(1 - level) / 2, (1 + level) / 2]))
+    sums = np.bincount(code, values)
+    counts = np.bincount(code)
+    if len(names) == 1:
+        return (float(sums[0] / counts[0]),) * 2
 
+    def mean(sums, counts, axis):
+        return sums.sum(axis) / counts.sum(axis)
 
+    options = {'n_resamples': draws, 'confidence_level': level, 'method': 'percentile'}
+    rng = np.random.default_rng(seed)
+    found = bootstrap((sums, counts), mean, paired=True, vectorized=True, rng=rng, **options)
+    return tuple(map(float, found.confidence_interval))
+
+# %% ../../nbs/core/metrics.ipynb #671f07e2
 def accuracy_interval(
     right: np.ndarray,  # whether each answer was right
     groups: Sequence,  # the group of each clip
 ) -> tuple[float, float]:  # (low, high)
-    "A 95 % interval of accuracy over groups: cluster bootstrap, never narrower than Wilson's over clips; where all answers are right, or none, Wilson's over the number of groups."
-    if np.mean(right) in (0, 1):
+    "A 95 % interval of accuracy over groups, never narrower than Wilson's over clips."
+    share = np.mean(right)
+    if share in (0, 1):
         n = len(set(groups))
-        return wilson_interval(n * bool(np.mean(right)), n)
-    both = (
-        grouped_interval(np.asarray(right, float), groups),
-        wilson_interval(np.sum(right), len(right)),
-    )
-    return min(b[0] for b in both), max(b[1] for b in both)
+        return wilson_interval(n * bool(share), n)
+    grouped = grouped_interval(np.asarray(right, float), groups)
+    single = wilson_interval(np.sum(right), len(right))
+    return min(grouped[0], single[0]), max(grouped[1], single[1])
 
 # %% ../../nbs/core/metrics.ipynb #0b04e410
 def interval_text(
@@ -73,18 +82,23 @@ def accuracy_text(
     return interval_text(right.mean(), *accuracy_interval(right, predictions.group))
 
 # %% ../../nbs/core/metrics.ipynb #a0e4bd42
+def _confidence_bins(predictions: pd.DataFrame, bins: int) -> pd.DataFrame:
+    "Per clip: its bin of confidence, its confidence, and whether the answer was right."
+    confidence = probabilities(predictions)[0].max(1)
+    number = np.minimum((confidence * bins).astype(int), bins - 1)
+    right = (predictions.predicted == predictions.label).to_numpy()
+    return pd.DataFrame({'bin': number, 'confidence': confidence, 'accuracy': right})
+
+
 def reliability(
     predictions: pd.DataFrame,  # a predictions table
     bins: int = 10,  # equal-width bins of confidence
 ) -> pd.DataFrame:  # per non-empty bin: confidence, accuracy, clips
     "Mean confidence and accuracy of the clips in each bin of confidence."
-    proba, _ = probabilities(predictions)
-    confidence, right = proba.max(1), (predictions.predicted == predictions.label).to_numpy()
-    index = np.minimum((confidence * bins).astype(int), bins - 1)
-    frame = pd.DataFrame({'bin': index, 'confidence': confidence, 'accuracy': right, 'clips': 1})
+    frame = _confidence_bins(predictions, bins).assign(clips=1)
     return frame.groupby('bin').agg({'confidence': 'mean', 'accuracy': 'mean', 'clips': 'sum'})
 
-# %% ../../nbs/core/metrics.ipynb #ab88afc5
+
 def calibration_error(
     predictions: pd.DataFrame,  # a predictions table
     bins: int = 10,  # equal-width bins of confidence
@@ -93,29 +107,35 @@ def calibration_error(
     r = reliability(predictions, bins)
     return float((r.clips * (r.confidence - r.accuracy).abs()).sum() / r.clips.sum())
 
-
+# %% ../../nbs/core/metrics.ipynb #ab88afc5
 def metrics(
     predictions: pd.DataFrame,  # a predictions table
 ) -> dict[str, float]:  # accuracy, macro_f1, kappa, top3, ece, n
-    "The figures of one set of predictions."
-    from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score, top_k_accuracy_score
+    "The metrics of one set of predictions."
+    from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score
 
-    (proba, classes), names = (
-        probabilities(predictions),
-        sorted({*predictions.label, *predictions.predicted}),
-    )
-    y, p = (
-        pd.Categorical(predictions[c], names).codes for c in ('label', 'predicted')
-    )  # numbers, for scikit-learn sorts strings slowly
-    top3 = top_k_accuracy_score(predictions.label, proba, k=3, labels=classes) if len(classes) > 3 else 1.0
+    names = sorted({*predictions.label, *predictions.predicted})
+    true = pd.Categorical(predictions.label, names).codes  # scikit-learn sorts strings slowly
+    answer = pd.Categorical(predictions.predicted, names).codes
+    f1 = f1_score(true, answer, average='macro', labels=sorted(set(true)), zero_division=0)
     return {
-        'accuracy': float(accuracy_score(y, p)),
-        'macro_f1': float(f1_score(y, p, average='macro', labels=sorted(set(y)), zero_division=0)),
-        'kappa': float(np.nan_to_num(cohen_kappa_score(y, p))),
-        'top3': float(top3),
+        'accuracy': float(accuracy_score(true, answer)),
+        'macro_f1': float(f1),
+        'kappa': float(np.nan_to_num(cohen_kappa_score(true, answer))),
+        'top3': _top3(predictions),
         'ece': calibration_error(predictions),
-        'n': len(y),
+        'n': len(true),
     }
+
+# %% ../../nbs/core/metrics.ipynb #1d8ee597
+def _top3(predictions: pd.DataFrame) -> float:
+    "The share of clips whose label is among the three most probable classes."
+    from sklearn.metrics import top_k_accuracy_score
+
+    proba, classes = probabilities(predictions)
+    if len(classes) <= 3:
+        return 1.0
+    return float(top_k_accuracy_score(predictions.label, proba, k=3, labels=classes))
 
 # %% ../../nbs/core/metrics.ipynb #201ebda3
 def per_class(
@@ -124,34 +144,35 @@ def per_class(
     "Precision, recall and F1 of every class."
     from sklearn.metrics import precision_recall_fscore_support
 
-    _, classes = probabilities(predictions)
-    p, r, f, n = precision_recall_fscore_support(
-        predictions.label, predictions.predicted, labels=classes, zero_division=0
+    index = pd.Index(probabilities(predictions)[1], name='class')
+    scores = precision_recall_fscore_support(
+        predictions.label, predictions.predicted, labels=index.tolist(), zero_division=0
     )
-    return pd.DataFrame(
-        {'precision': p, 'recall': r, 'f1': f, 'clips': n}, index=pd.Index(classes, name='class')
-    )
+    return pd.DataFrame(dict(zip(('precision', 'recall', 'f1', 'clips'), scores)), index=index)
 
 # %% ../../nbs/core/metrics.ipynb #20bc53d2
 def compare(
     a: pd.DataFrame,  # predictions of one model
     b: pd.DataFrame,  # predictions of another, of the same clips
 ) -> dict[str, float]:  # difference (b - a), low, high, p_value, only_a, only_b
-    "The difference in accuracy of two models on the same clips: exact McNemar p-value and a 95 % interval over groups."
-    from scipy.stats import binomtest
-
-    a, b = a.sort_values('path', ignore_index=True), b.sort_values('path', ignore_index=True)
+    "The difference in accuracy on the same clips: exact McNemar p-value, 95 % interval over groups."
+    a = a.sort_values('path', ignore_index=True)
+    b = b.sort_values('path', ignore_index=True)
     if a.path.tolist() != b.path.tolist():
         raise SoundclfError('The two models predicted different clips: compare them on one protocol.')
-    right_a, right_b = (a.label == a.predicted).to_numpy(), (b.label == b.predicted).to_numpy()
-    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    right_a = (a.label == a.predicted).to_numpy()
+    right_b = (b.label == b.predicted).to_numpy()
     low, high = grouped_interval(right_b.astype(float) - right_a, a.group)
-    p = binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
-    return {
-        'difference': float(right_b.mean() - right_a.mean()),
-        'low': low,
-        'high': high,
-        'p_value': float(p),
-        'only_a': only_a,
-        'only_b': only_b,
-    }
+    only_a = int((right_a & ~right_b).sum())
+    only_b = int((right_b & ~right_a).sum())
+    difference = float(right_b.mean() - right_a.mean())
+    spread = {'difference': difference, 'low': low, 'high': high, 'p_value': _mcnemar(only_a, only_b)}
+    return spread | {'only_a': only_a, 'only_b': only_b}
+
+# %% ../../nbs/core/metrics.ipynb #1c0ba75b
+def _mcnemar(only_a: int, only_b: int) -> float:
+    "The exact p-value of McNemar's test."
+    from scipy.stats import binomtest
+
+    n = only_a + only_b
+    return float(binomtest(only_a, n).pvalue) if n else 1.0

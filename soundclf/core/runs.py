@@ -19,11 +19,11 @@ from .predictions import load_predictions, save_predictions
 
 # %% ../../nbs/core/runs.ipynb #3512bab4
 def save_artefact(
-    model: 'torch.nn.Module',  # a trained model
+    model: nn.Module,  # a trained model
     config: dict,  # how to build it; at least `classes`
     folder: str | Path,  # where to put it
 ) -> Path:  # `folder`
-    "The folder with the model's weights and configuration; the configuration is written last and marks it complete."
+    "The folder with weights and configuration; the configuration comes last and marks it complete."
     from safetensors.torch import save_file
 
     state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
@@ -34,30 +34,34 @@ def save_artefact(
 
 # %% ../../nbs/core/runs.ipynb #f83cfed8
 def load_weights(
-    model: 'torch.nn.Module',  # a model of the right shape
+    model: nn.Module,  # a model of the right shape
     folder: str | Path,  # an artefact
     classes: Iterable[str] | None = None,  # the classes expected
-) -> 'torch.nn.Module':  # `model`, in evaluation mode
+) -> nn.Module:  # `model`, in evaluation mode
     "The model with an artefact's weights; raises `SoundclfError` where classes or shapes differ."
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     config = read_json(Path(folder) / 'config.json')
-    if classes is not None and list(classes) != config['classes']:
-        raise SoundclfError(
-            f"{folder} knows the classes {', '.join(config['classes'])}, not {', '.join(classes)}: train a model for these, or use its own."
-        )
+    if classes is not None:
+        _check_classes(config['classes'], list(classes), folder)
+    file = f'{folder}/model.safetensors'
     try:
-        model.load_state_dict(load_file(Path(folder) / 'model.safetensors'))
+        model.load_state_dict(load_file(file))
     except (RuntimeError, OSError, SafetensorError) as e:
-        raise SoundclfError(
-            f"{folder}/model.safetensors does not fit its configuration ({str(e).splitlines()[0][:80]}): train it again."
-        ) from None
+        why = str(e).splitlines()[0][:80]
+        raise SoundclfError(f'{file} does not fit its configuration ({why}): train it again.') from None
     if sha256_weights(model) != config.get('weights_sha256'):
-        raise SoundclfError(
-            f"{folder}/model.safetensors holds other weights than its configuration names: train it again."
-        )
+        raise SoundclfError(f'{file} holds other weights than its configuration names: train it again.')
     return model.eval()
+
+# %% ../../nbs/core/runs.ipynb #98696415
+def _check_classes(known: list[str], expected: list[str], folder: str | Path):
+    if known != expected:
+        raise SoundclfError(
+            f'{folder} knows the classes {", ".join(known)}, not {", ".join(expected)}: '
+            'train a model for these, or use its own.'
+        )
 
 # %% ../../nbs/core/runs.ipynb #a01e6b2a
 def load_artefact(
@@ -87,7 +91,7 @@ class Run:
 # %% ../../nbs/core/runs.ipynb #b1c2d3e5
 def keep_run(
     model: nn.Module,  # normalisation and network
-    config: dict,  # what the artefact's config.json says
+    config: dict,  # the content of the artefact's config.json
     predictions: pd.DataFrame,  # of the test rows
     folder: Path,  # the run's folder
 ) -> Run:  # the finished run
@@ -102,7 +106,8 @@ def finished_run(
     folder: str | Path,  # a run's folder
 ) -> Run | None:  # the run, if it was finished
     "A finished run read back; None where there is none."
-    config, predictions = (Path(folder) / n for n in ('config.json', 'predictions.csv'))
+    config = Path(folder) / 'config.json'
+    predictions = Path(folder) / 'predictions.csv'
     if not (config.exists() and predictions.exists()):
         return None
     about = read_json(config)

@@ -21,18 +21,19 @@ from .files import SoundclfError
 def set_threads(
     n: int | None = None,  # threads; default `$SOUNDCLF_THREADS` or 2
 ) -> int:  # the number set
-    "The number of threads that torch may use, fixed so that results do not depend on the machine's core count."
+    "The number of threads that torch may use, whatever the number of cores."
     import torch
 
     asked = str(n or os.environ.get('SOUNDCLF_THREADS') or 2)
     if not asked.isdecimal() or int(asked) < 1:
         raise SoundclfError(
-            f"SOUNDCLF_THREADS is '{asked}': set it to a number of threads from 1 on, or leave it unset for 2."
+            f"SOUNDCLF_THREADS is '{asked}': set it to a number of threads from 1 on, "
+            "or leave it unset for 2."
         )
     torch.set_num_threads(int(asked))
     return int(asked)
 
-
+# %% ../../nbs/core/runtime.ipynb #bb848ecb
 def seed_everything(
     seed: int,  # any non-negative integer
 ) -> 'torch.Generator':  # a CPU generator seeded alike, for loaders and augmentation
@@ -43,9 +44,8 @@ def seed_everything(
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = (
-        False  # a debugging aid that costs a tenth of a training
-    )
+    # A debugging aid that costs a tenth of a training:
+    torch.utils.deterministic.fill_uninitialized_memory = False
     set_threads()
     return torch.Generator().manual_seed(seed)
 
@@ -69,7 +69,7 @@ def best_device(
         return torch.device('cuda')
     return torch.device('mps' if torch.backends.mps.is_available() else 'cpu')
 
-
+# %% ../../nbs/core/runtime.ipynb #582971b3
 def has_fast_bfloat16(
     device: str = 'cpu',  # device type
 ) -> bool:  # True where bfloat16 is worth using
@@ -78,37 +78,39 @@ def has_fast_bfloat16(
 
     if device == 'cuda':
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return (
-        device == 'cpu'
-        and torch.backends.cpu.get_cpu_capability() >= 'AVX512'
-        and _cpu_flag('avx512_bf16', 'amx_bf16')
-    )
+    if device != 'cpu' or torch.backends.cpu.get_cpu_capability() < 'AVX512':
+        return False
+    return _cpu_flag('avx512_bf16', 'amx_bf16')
 
 
 def _cpu_flag(*flags: str) -> bool:
+    "Whether Linux lists one of these features of the CPU."
     try:
         words = set(Path('/proc/cpuinfo').read_text().split())
     except OSError:
         return False
     return any(flag in words for flag in flags)
 
-# %% ../../nbs/core/runtime.ipynb #fa2a740b
+# %% ../../nbs/core/runtime.ipynb #3406076f
+_LIBRARIES = (
+    'torch',
+    'torchaudio',
+    'torchvision',
+    'fastai',
+    'numpy',
+    'soundfile',
+    'soxr',
+    'optuna',
+    'scikit-learn',
+)
+
+
 def versions(
-    *packages: str,  # distribution names
+    *packages: str,  # distribution names; default: those that results depend on
 ) -> dict[str, str]:  # name to version, plus Python's
     "The versions a result was made with."
     found = {'python': '.'.join(map(str, sys.version_info[:3]))}
-    for name in packages or (
-        'torch',
-        'torchaudio',
-        'torchvision',
-        'fastai',
-        'numpy',
-        'soundfile',
-        'soxr',
-        'optuna',
-        'scikit-learn',
-    ):
+    for name in packages or _LIBRARIES:
         with contextlib.suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
@@ -122,13 +124,8 @@ def progress(
     "`items`, with a progress bar that updates at most once a second."
     from tqdm.auto import tqdm
 
-    return tqdm(
-        items,
-        desc=desc,
-        total=total,
-        mininterval=1,
-        disable=os.environ.get('SOUNDCLF_QUIET') == '1',
-    )
+    quiet = os.environ.get('SOUNDCLF_QUIET') == '1'
+    return tqdm(items, desc=desc, total=total, mininterval=1, disable=quiet)
 
 # %% ../../nbs/core/runtime.ipynb #7395677e
 def profile_note(
@@ -137,7 +134,13 @@ def profile_note(
 ) -> str:  # one line for the top of a chapter
     "What a run is worth: a quick look, made-up data, or a result."
     if dataset.startswith('synthetic'):
-        return f'{dataset}: generated sounds. What follows shows that the code runs, and nothing about real sounds.'
+        return (
+            f'{dataset}: generated sounds. '
+            'What follows shows that the code runs, and nothing about real sounds.'
+        )
     if profile == 'quick':
-        return f'{dataset}, quick look: few clips, few epochs. The pictures below the code are those of the last full run.'
+        return (
+            f'{dataset}, quick look: few clips, few epochs. '
+            'The pictures below the code are those of the last full run.'
+        )
     return f'{dataset}, full run: these are the results.'

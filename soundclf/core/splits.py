@@ -24,24 +24,31 @@ class Split:
     test: np.ndarray  # row numbers
 
     @property
-    def judged(self) -> np.ndarray:
-        return self.test if len(self.test) else self.valid  # the rows that are predicted
+    def judged(self) -> np.ndarray:  # the rows that are predicted
+        "The test rows; the validation rows where there is no test."
+        return self.test if len(self.test) else self.valid
 
     @property
-    def rows(self) -> list[list[int]]:
-        return [list(map(int, r)) for r in (self.train, self.valid, self.test)]  # for run keys
+    def rows(self) -> list[list[int]]:  # training, validation, test
+        "Plain lists of the row numbers, for run keys."
+        return [list(map(int, r)) for r in (self.train, self.valid, self.test)]
 
-# %% ../../nbs/core/splits.ipynb #7ff3c81a
+# %% ../../nbs/core/splits.ipynb #cf9422f3
+_NONE = np.array([], int)  # no rows
+
+
 def assert_disjoint(
     table: pd.DataFrame,  # a clips table
     split: Split,  # the split to check
 ) -> Split:  # `split`
     "The split, if no group straddles it; else raises `SoundclfError` naming the group."
-    parts = {n: set(table.group.to_numpy()[getattr(split, n)]) for n in ('train', 'valid', 'test')}
+    group = table.group.to_numpy()
     for a, b in (('train', 'valid'), ('train', 'test'), ('valid', 'test')):
-        if both := parts[a] & parts[b]:
+        both = set(group[getattr(split, a)]) & set(group[getattr(split, b)])
+        if both:
             raise SoundclfError(
-                f"Group '{min(both)}' is in both {a} and {b} of {split.name}: make the split with grouped_folds."
+                f"Group '{min(both)}' is in both {a} and {b} of {split.name}: "
+                "make the split with grouped_folds."
             )
     return split
 
@@ -55,35 +62,32 @@ def fold_splits(
         raise SoundclfError(
             "The table has one fold: assign folds with `table['fold'] = grouped_folds(table)`."
         )
-    none = np.array([], int)
-    return [
-        assert_disjoint(table, Split(f'fold {f}', np.flatnonzero(fold != f), none, np.flatnonzero(fold == f)))
-        for f in sorted(set(fold))
-    ]
+    splits = []
+    for f in sorted(set(fold)):
+        split = Split(f'fold {f}', np.flatnonzero(fold != f), _NONE, np.flatnonzero(fold == f))
+        splits.append(assert_disjoint(table, split))
+    return splits
 
 # %% ../../nbs/core/splits.ipynb #71ec2377
 def validation_splits(
     table: pd.DataFrame,  # a clips table with at least three folds
-) -> list[Split]:  # "validation f": fold f untouched, the next fold for validation, training on the others
+) -> list[Split]:  # "validation f": fold f untouched, the next fold for validation
     "For each fold, a training and a validation set that leave it alone; the test rows are empty."
-    fold, folds = table.fold.to_numpy(), sorted(set(table.fold))
+    folds = sorted(set(table.fold))
     if len(folds) < 3:
         raise SoundclfError(
             f'{len(folds)} folds leave nothing to validate on: make at least three with grouped_folds.'
         )
-    none, following = np.array([], int), dict(zip(folds, folds[1:] + folds[:1]))
-    return [
-        assert_disjoint(
-            table,
-            Split(
-                f'validation {f}',
-                np.flatnonzero(~np.isin(fold, [f, following[f]])),
-                np.flatnonzero(fold == following[f]),
-                none,
-            ),
-        )
-        for f in folds
-    ]
+    following = [*folds[1:], folds[0]]
+    return [_validation_split(table, f, after) for f, after in zip(folds, following)]
+
+
+def _validation_split(table: pd.DataFrame, untouched: int, valid: int) -> Split:
+    "Training and validation rows outside the fold `untouched`."
+    fold = table.fold.to_numpy()
+    train = np.flatnonzero(~np.isin(fold, [untouched, valid]))
+    split = Split(f'validation {untouched}', train, np.flatnonzero(fold == valid), _NONE)
+    return assert_disjoint(table, split)
 
 # %% ../../nbs/core/splits.ipynb #f65f37d3
 def grouped_folds(
@@ -92,27 +96,26 @@ def grouped_folds(
     seed: int = 42,  # shuffling seed
 ) -> np.ndarray:  # fold of each row, 1..k
     "Folds that balance classes and keep groups whole; raises `SoundclfError` for fewer groups than folds."
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    if (n := table.group.nunique()) < k:
+    n = table.group.nunique()
+    if n < k:
         raise SoundclfError(
             f"{k} folds need at least {k} groups, and there are {n}: use fewer folds, or record more sources."
         )
+    if table.label.value_counts().max() < k:
+        raise SoundclfError(f'No class has {k} clips, and {k} folds need one: use fewer folds, or add clips.')
+    return _dealt(table, k, seed)
+
+# %% ../../nbs/core/splits.ipynb #7b20c117
+def _dealt(table: pd.DataFrame, k: int, seed: int) -> np.ndarray:
+    "The fold of each row, as scikit-learn deals the groups."
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    dealer = StratifiedGroupKFold(k, shuffle=True, random_state=seed)
     fold = np.zeros(len(table), int)
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore', UserWarning)  # "least populated class": rare classes may miss a fold
-        try:
-            for i, (_, test) in enumerate(
-                StratifiedGroupKFold(k, shuffle=True, random_state=seed).split(
-                    table, table.label, table.group
-                ),
-                1,
-            ):
-                fold[test] = i
-        except ValueError:
-            raise SoundclfError(
-                f'No class has {k} clips, and {k} folds need one: use fewer folds, or add clips.'
-            ) from None
+        warnings.simplefilter('ignore', UserWarning)  # rare classes may miss a fold
+        for i, (_, test) in enumerate(dealer.split(table, table.label, table.group), 1):
+            fold[test] = i
     return fold
 
 # %% ../../nbs/core/splits.ipynb #54fd350a
@@ -122,67 +125,49 @@ def inner_split(
     seed: int = 42,  # shuffling seed
     k: int = 5,  # validation gets about one k-th
 ) -> Split:  # training and validation rows, no test rows
-    "A grouped split inside the training rows, for choosing hyper-parameters without seeing the test clips."
+    "A grouped split inside the training rows, to choose hyper-parameters without the test clips."
     fold = grouped_folds(table.iloc[train], k, seed)
-    return assert_disjoint(table, Split('inner', train[fold != 1], train[fold == 1], np.array([], int)))
+    return assert_disjoint(table, Split('inner', train[fold != 1], train[fold == 1], _NONE))
 
 # %% ../../nbs/core/splits.ipynb #170d8001
-def _subset(sizes: Sequence[int], goal: int) -> list[int]:
-    "Indices of sizes that add up as close to `goal` as possible (dynamic programming)."
-    reach = {0: []}
+def _subset(sizes: Sequence[int], goal: int) -> list[int]:  # indices into `sizes`
+    "Sizes that add up as close to `goal` as possible (dynamic programming)."
+    ways = {0: []}  # for each total, the sizes that make it
     for i, size in enumerate(sizes):
-        for total, chosen in list(reach.items()):
-            reach.setdefault(total + size, chosen + [i])
-    return reach[min(reach, key=lambda total: (abs(total - goal), total))]
+        for total, chosen in list(ways.items()):
+            ways.setdefault(total + size, [*chosen, i])
+    nearest = min(ways, key=lambda total: (abs(total - goal), total))
+    return ways[nearest]
 
 
-def _halved(counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    "Which rows of a table of clips, groups x classes, make one half: of some random deals the one with the most even classes and sizes."
-    counts = np.column_stack([counts, counts.sum(1)]).astype(float)
-    deals = [_dealt(counts, rng.permutation(len(counts))) for _ in range(max(1, 500 // len(counts)))]
-    return min(deals, key=lambda side: ((side @ counts) ** 2).sum()) < 0
+def _half_of_class(rows: pd.DataFrame, rng: np.random.Generator) -> list[str]:
+    "Groups that hold half the clips of a class, as nearly as can be."
+    sizes = rows.group.value_counts().sort_index()
+    sizes = sizes.iloc[rng.permutation(len(sizes))]
+    return sizes.index[_subset(sizes.to_list(), len(rows) // 2)].to_list()
+
+# %% ../../nbs/core/splits.ipynb #dfbfbe8d
+def _half(part: pd.DataFrame, seed: int) -> np.ndarray:  # True for the rows of the half
+    "Whole groups that make one half of some clips; nothing where there is one group."
+    if min(part.group.nunique(), part.label.value_counts().max()) < 2:
+        return np.zeros(len(part), bool)
+    if part.groupby('group').label.nunique().max() > 1:
+        return grouped_folds(part, 2, seed) == 1
+    rng = np.random.default_rng(seed)
+    chosen = []
+    for _, rows in part.groupby('label'):
+        chosen += _half_of_class(rows, rng)
+    return part.group.isin(chosen).to_numpy()
 
 
-def _dealt(counts: np.ndarray, order: np.ndarray) -> np.ndarray:
-    "Groups dealt in this order to the sides 1 and -1, each where it is lacking, then moved and swapped as long as that helps."
-    side, lead = np.ones(len(counts)), np.zeros(counts.shape[1])
-    for i in order:
-        if lead @ counts[i] > 0:
-            side[i] = -1
-        lead += side[i] * counts[i]
-    while True:
-        move = -2 * side[:, None] * counts
-        alone = 2 * move @ (side @ counts) + (move**2).sum(1)
-        gain = alone[:, None] + alone + 2 * move @ move.T
-        np.fill_diagonal(gain, alone)
-        i, j = np.unravel_index(gain.argmin(), gain.shape)
-        if gain[i, j] >= 0:
-            return side
-        side[[i, j]] *= -1
-
-# %% ../../nbs/core/splits.ipynb #cbb522db
 def reference_split(
     table: pd.DataFrame,  # a clips table with folds
     seed: int = 42,  # which halves
     fold: int | None = None,  # the fold that is halved; default: the first
 ) -> Split:  # training rows of the other folds; two class-balanced halves of `fold`
-    "The reference's protocol, grouped: one fold halved, class by class where groups allow it, into validation and test without cutting a recording."
-    fold, rng = table.fold.min() if fold is None else fold, np.random.default_rng(seed)
+    "One fold halved into validation and test, class by class where groups allow it."
+    fold = table.fold.min() if fold is None else fold
     held = np.flatnonzero(table.fold == fold)
-    part = table.iloc[held]
-    counts = pd.crosstab(part.group, part.label)
-    if (counts > 0).sum(axis=1).max() > 1:
-        chosen = counts.index[_halved(counts.to_numpy(), rng)]
-    else:
-        chosen = [g for _, rows in part.groupby('label') for g in _half_of_class(rows, rng)]
-    valid = part.group.isin(chosen).to_numpy()
-    return assert_disjoint(
-        table, Split('reference', np.flatnonzero(table.fold != fold), held[valid], held[~valid])
-    )
-
-
-def _half_of_class(rows: pd.DataFrame, rng: np.random.Generator) -> pd.Index:
-    "Groups that hold half the clips of a class, as nearly as can be."
-    sizes = rows.group.value_counts().sort_index()
-    order = rng.permutation(len(sizes))
-    return sizes.index[order[_subset(sizes.to_numpy()[order], len(rows) // 2)]]
+    valid = _half(table.iloc[held], seed)
+    train = np.flatnonzero(table.fold != fold)
+    return assert_disjoint(table, Split('halves', train, held[valid], held[~valid]))

@@ -1,0 +1,137 @@
+"Speed and memory as ratios against baselines measured in the same run. No figure here is asserted anywhere."
+
+import resource
+import subprocess
+import sys
+import time
+
+import numpy as np
+import torch
+
+from soundclf.core.audio import decode
+from soundclf.core.datasets import load_dataset
+from soundclf.core.duplicates import near_duplicates
+from soundclf.core.features import cached_features, extract
+from soundclf.core.front_ends import features_for, front_end
+from soundclf.core.results import latency
+from soundclf.core.runtime import set_threads
+from soundclf.core.splits import fold_splits
+from soundclf.scratch_cnn import ReferenceCNN, SmallCNN, epoch_speedup
+from soundclf.tools.classifier import Classifier
+from soundclf.tools.models import model_names, model_path
+
+FIRST_ANSWER = '''
+import sys
+from soundclf.tools.classifier import Classifier
+Classifier.load({name!r}, "onnx").predict({path!r})
+assert "torch" not in sys.modules
+'''
+STREAM = '''
+import resource, time
+import numpy as np
+from soundclf.core.runtime import set_threads
+from soundclf.tools.classifier import Classifier
+set_threads()
+model = Classifier.load("scratch", "torch")
+block = np.random.default_rng(0).standard_normal(44100).astype("float32") * 0.1
+start = time.perf_counter()
+for _ in model.stream((block for _ in range({seconds})), sample_rate=44100):
+    pass
+print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+'''
+
+
+def timed(call) -> float:  # seconds
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def fresh_python(code: str) -> str:
+    "What a fresh Python prints."
+    command = [sys.executable, '-c', code]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def seconds_of_process(code: str) -> float:
+    "The shorter of two runs of a fresh Python."
+    return min(timed(lambda: fresh_python(code)) for _ in range(2))
+
+
+def imports():
+    torch_s = seconds_of_process('import torch')
+    ours = seconds_of_process('import soundclf.tools.classifier')
+    said = f'import torch {torch_s:.2f} s, soundclf.tools.classifier {ours:.2f} s'
+    print(f'{said}, ratio {ours / torch_s:.2f}')
+
+
+def models(table):
+    "The first answer and one clip, for each model that there is."
+    path = table.path[0]
+    wave, rate = decode(path)
+    for name in model_names():
+        if (model_path(name) / 'model.onnx').is_file():
+            first = seconds_of_process(FIRST_ANSWER.format(name=name, path=path))
+            print(f'{name}: fresh Python to the first answer through ONNX, without torch, {first:.2f} s')
+        for engine in ('torch', 'onnx'):
+            model = Classifier.load(name, engine)
+            seconds = latency(lambda model=model: model.predict(wave, rate))
+            print(f'{name}, {engine}: one clip from samples, warm, median {1000 * seconds:.1f} ms')
+
+
+def streams():
+    for minutes in (1, 60):
+        seconds, peak = map(float, fresh_python(STREAM.format(seconds=60 * minutes)).split())
+        speed = 60 * minutes / seconds
+        print(f'scratch, {minutes} minutes: {speed:.0f} times real time, peak memory {peak:.0f} MB')
+
+
+def epochs(table):
+    train = table.iloc[fold_splits(table)[0].train].reset_index(drop=True)
+    s = epoch_speedup(train)
+    said = f'one clip at a time {s["reference_s"]:.2f} s, from the cache {s["cached_s"]:.2f} s'
+    print(f'epoch of the ReferenceCNN, {len(train)} clips: {said}, ratio {s["ratio"]:.1f}')
+    print(f'the network alone takes {s["network_s"]:.2f} s, so the ratio can be {s["bound"]:.1f} at most')
+
+
+def features(table):
+    settings = features_for(table)
+    front = front_end(settings)
+    x = cached_features(table.path, settings)
+    read = timed(lambda: cached_features(table.path, settings))
+    some = timed(lambda: [extract(path, settings, front) for path in table.path[:50]])
+    once = some / 50 * len(table)
+    said = f'one by one {once:.2f} s, from the cache {read:.2f} s, ratio {once / read:.1f}'
+    print(f'features of {len(table)} clips: {said}')
+    return x
+
+
+def forward(x, classes: int):
+    clip = torch.from_numpy(np.array(x[:1]))
+    seconds = []
+    with torch.inference_mode():
+        for network in (ReferenceCNN(classes).eval(), SmallCNN(classes).eval()):
+            seconds.append(latency(lambda network=network: network(clip)))
+    reference, small = seconds
+    said = f'ReferenceCNN {1000 * reference:.1f} ms, SmallCNN {1000 * small:.1f} ms'
+    print(f'one clip, forward: {said}, ratio {small / reference:.1f}')
+
+
+def duplicates(table):
+    found, sound = timed(lambda: near_duplicates(table)), table.duration.sum()
+    print(f'near-duplicates among {len(table)} clips: {found:.1f} s, {sound / found:.0f} times real time')
+
+
+if __name__ == '__main__':
+    set_threads()
+    table = load_dataset(sys.argv[1])
+    epochs(table)
+    x = features(table)
+    forward(x, table.label.nunique())
+    duplicates(table)
+    imports()
+    models(table)
+    if 'scratch' in model_names():
+        streams()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(f'peak memory {peak:.2f} GB, features {x.nbytes / 1e9:.2f} GB')
