@@ -16,7 +16,7 @@ LIGHT = '''
 import sys
 import soundclf, soundclf.data, soundclf.transforms, soundclf.scratch_cnn, soundclf.eval_confusion
 import soundclf.core.embeddings, soundclf.tools.classifier, soundclf.tools.commands
-import soundclf.tools.labels, soundclf.tools.live
+import soundclf.tools.labels, soundclf.tools.live, soundclf.tools.timeline
 print([m for m in ("fastai", "matplotlib", "seaborn", "optuna") if m in sys.modules])
 '''
 
@@ -25,6 +25,30 @@ def test_light_modules_import_neither_fastai_nor_matplotlib():
     command = [sys.executable, '-c', LIGHT]
     found = subprocess.run(command, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == '[]'
+
+
+LAZY = '''
+import sys
+import soundclf
+heavy = ("numpy", "pandas", "torch", "fastai", "matplotlib")
+names = {"Classifier", "load_dataset", "train_model"}
+assert not [m for m in heavy if m in sys.modules]
+assert names <= set(dir(soundclf)) and names <= set(soundclf.__all__)
+from soundclf import Classifier, load_dataset
+assert Classifier.__module__ == "soundclf.tools.classifier" and callable(load_dataset)
+assert not [m for m in heavy[2:] if m in sys.modules]
+from soundclf import *
+assert callable(train_model)
+try:
+    soundclf.train_modle
+except AttributeError as e:
+    print(e)
+'''
+
+
+def test_the_names_of_the_package_come_when_they_are_asked_for():
+    found = subprocess.run([sys.executable, '-c', LAZY], capture_output=True, text=True)
+    assert found.stdout.strip() == "module 'soundclf' has no attribute 'train_modle'", found.stderr
 
 
 def test_the_wheel_carries_the_checksum_lists(tmp_path):

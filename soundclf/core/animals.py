@@ -5,6 +5,7 @@ __all__ = ['CATS_DOGS_URL', 'cats_dogs', 'synthetic_animals']
 
 # %% ../../nbs/core/animals.ipynb #e953a58a
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -34,27 +35,33 @@ def cats_dogs(
 
 
 def _animals(paths: Sequence[Path], by: str, folds: int, seed: int) -> pd.DataFrame:
+    "The clips table of files that are named after their animal."
     table = clips_table(paths, [p.name.split('_')[0] for p in paths])
     if by == 'recording':
         table = merge_groups(table, known_pairs(table))
     return table.assign(fold=grouped_folds(table, folds, seed))
 
 # %% ../../nbs/core/animals.ipynb #bf288ce0
-def _call(dog: bool, seconds: float, rate: int, g: np.random.Generator) -> np.ndarray:
+def _one_call(dog: bool, n: int, rate: int, g: np.random.Generator) -> np.ndarray:
+    "One bark or meow of n samples."
+    t = np.arange(n) / n
+    if dog:
+        f0 = g.uniform(150, 300) * (1 - 0.3 * t)
+    else:
+        f0 = g.uniform(400, 700) * (1 + 0.4 * np.sin(np.pi * t))
+    tone = sum(np.sin(k * 2 * np.pi * np.cumsum(f0) / rate) / k for k in range(1, 6))
+    tone = tone + (0.8 if dog else 0.1) * g.standard_normal(n)
+    return 0.3 * tone * np.sin(np.pi * t) ** (0.3 if dog else 1)
+
+
+def _calls(dog: bool, seconds: float, rate: int, g: np.random.Generator) -> np.ndarray:
     "Barks (short, noisy, low) or meows (long, harmonic, gliding) with pauses."
-    wave, at = 0.003 * g.standard_normal(int(seconds * rate)), int(g.uniform(0, 0.3) * rate)
+    wave = 0.003 * g.standard_normal(int(seconds * rate))
+    at = int(g.uniform(0, 0.3) * rate)
     while at < len(wave) - rate // 10:
-        n = min(int(rate * (g.uniform(0.1, 0.25) if dog else g.uniform(0.5, 1.0))), len(wave) - at)
-        t = np.arange(n) / n
-        f0 = (
-            g.uniform(150, 300) * (1 - 0.3 * t)
-            if dog
-            else g.uniform(400, 700) * (1 + 0.4 * np.sin(np.pi * t))
-        )
-        tone = sum(np.sin(k * 2 * np.pi * np.cumsum(f0) / rate) / k for k in range(1, 6)) + (
-            0.8 if dog else 0.1
-        ) * g.standard_normal(n)
-        wave[at : at + n] += 0.3 * tone * np.sin(np.pi * t) ** (0.3 if dog else 1)
+        length = g.uniform(0.1, 0.25) if dog else g.uniform(0.5, 1.0)
+        n = min(int(rate * length), len(wave) - at)
+        wave[at : at + n] += _one_call(dog, n, rate, g)
         at += n + int(rate * g.uniform(0.2, 0.6))
     return np.clip(wave, -1, 1).astype('float32')
 
@@ -67,14 +74,14 @@ def synthetic_animals(
 ) -> pd.DataFrame:  # clips table
     "Generated cats and dogs, in the place of the real ones."
     root, paths = data_dir() / 'synthetic-animals' / f'{seed}-{rate}', []
-    for dog in (False, True):
-        for r in range(recordings):
-            wave = _call(dog, 5.0, rate, np.random.default_rng([seed, dog, r]))
-            cuts = [wave[: int(3.5 * rate)], wave[int(1.5 * rate) :]] if r % 3 == 0 else [wave]
-            for i, cut in enumerate(cuts):
-                paths.append(root / f'{"dog_barking" if dog else "cat"}_{r}{"ab"[i]}.wav')
-                if paths[-1].exists():
-                    continue
-                with atomic_path(paths[-1]) as tmp:
-                    sf.write(tmp, cut, rate, subtype='PCM_16')
+    for dog, recording in product((False, True), range(recordings)):
+        wave = _calls(dog, 5.0, rate, np.random.default_rng([seed, dog, recording]))
+        is_cut = recording % 3 == 0
+        parts = [wave[: int(3.5 * rate)], wave[int(1.5 * rate) :]] if is_cut else [wave]
+        for letter, part in zip('ab', parts):
+            path = root / f'{"dog_barking" if dog else "cat"}_{recording}{letter}.wav'
+            if not path.exists():
+                with atomic_path(path) as tmp:
+                    sf.write(tmp, part, rate, subtype='PCM_16')
+            paths.append(path)
     return _animals(paths, by, 5, 42)

@@ -4,7 +4,7 @@
 __all__ = ['confusion', 'plot_confusions', 'plot_reliability', 'plot_accuracies']
 
 # %% ../../nbs/core/confusion.ipynb #a96d9b8c
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -44,7 +44,7 @@ def _cell_texts(counts: pd.DataFrame, normalize: bool) -> pd.DataFrame:
         texts = counts.astype(str)
     return texts.where(counts > 0, '')
 
-# %% ../../nbs/core/confusion.ipynb #65e65b13
+# %% ../../nbs/core/confusion.ipynb #7a28a56c
 _CELL = 0.42  # inches
 _LARGEST = 9.0  # inches, the side of a matrix
 _MOST_NUMBERED = 40  # classes; a larger matrix has colours only
@@ -55,9 +55,9 @@ def _side(n: int) -> float:
     return min(max(_CELL * n, 1.6), _LARGEST)
 
 
-def _label_room(classes: Sequence[str]) -> float:
-    "The length of the longest class name, in inches."
-    return 0.085 * max(len(label_text(c)) for c in classes)
+def _label_room(names: Iterable[str]) -> float:
+    "The length of the longest name, in inches."
+    return 0.085 * max(len(label_text(name)) for name in names)
 
 
 def _name_step(n: int) -> int:
@@ -90,7 +90,7 @@ def _draw_matrix(ax, counts: pd.DataFrame, normalize: bool):
         ax=ax,
     )
 
-# %% ../../nbs/core/confusion.ipynb #b05747c7
+# %% ../../nbs/core/confusion.ipynb #13119e5e
 def _turn_labels(ax, classes: Sequence[str]):
     "Class names stand across at the side, and aslant below where they are long."
     n = len(classes)
@@ -111,7 +111,7 @@ def _colour_bar(fig, axes):
     from matplotlib.colors import Normalize
 
     colours = ScalarMappable(Normalize(0, 100), 'Blues')
-    fig.colorbar(colours, ax=axes, label='colour: % of the true class', aspect=40, shrink=0.8)
+    fig.colorbar(colours, ax=axes, label='% of the true class', aspect=30, shrink=0.9)
 
 # %% ../../nbs/core/confusion.ipynb #bb5a8bdc
 def plot_confusions(
@@ -123,7 +123,7 @@ def plot_confusions(
     classes = probabilities(next(iter(models.values())))[1]
     cols = min(cols, len(models))
     rows = -(-len(models) // cols)
-    width = max(_side(len(classes)) + _label_room(classes) + 0.6, 3.0)
+    width = max(_side(len(classes)) + _label_room(classes) + 0.6, _label_room(models) + 0.3, 3.4)
     height = _side(len(classes)) + _label_room(classes) + 0.9
     fig, axes = new_figure(rows, cols, size=(cols * width + 1, rows * height + 0.3), squeeze=False)
     for ax in axes.ravel()[len(models) :]:
@@ -131,11 +131,11 @@ def plot_confusions(
     for ax, (name, predictions) in zip(axes.ravel(), models.items()):
         _draw_matrix(ax, confusion(predictions), normalize)
         _turn_labels(ax, classes)
-        ax.set(title=f'{label_text(name)}, {len(predictions)} clips\n{accuracy_text(predictions)}')
+        ax.set(title=f'{label_text(name)}\n{accuracy_text(predictions)}, {len(predictions)} clips')
     _colour_bar(fig, axes)
     cells = 'percent of the true class' if normalize else 'clips'
     numbers = f'Numbers: {cells}. ' if len(classes) <= _MOST_NUMBERED else ''
-    fig.supxlabel(f'{numbers}Titles: accuracy (95 % interval over groups).', size=9)
+    fig.supxlabel(f'{numbers}Colour: share of the row. Titles: accuracy (95 % interval over groups).', size=9)
     return fig
 
 # %% ../../nbs/core/confusion.ipynb #65c32a1f
@@ -209,7 +209,7 @@ def plot_accuracies(
             if record := model['protocols'].get(protocol):
                 _draw_accuracy(ax, record, at, by_group, colours[protocol])
     ax.set_yticks(range(len(models)), map(label_text, models))
-    ax.invert_yaxis()
+    ax.set_ylim(len(models) - 0.5, -0.5)
     ax.grid(axis='x', color='#eeeeee')
     ax.set(xlabel='accuracy (%)')
     _accuracy_legend(ax, colours, by_group)

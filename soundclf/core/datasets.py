@@ -40,24 +40,28 @@ def dataset_names() -> list[str]:  # in the order of `DATASETS`
 def banner(
     name: str,  # a data set that cannot be had
 ) -> str:  # four lines
-    "What is printed where generated sounds stand in for real ones."
+    "The lines to print where generated sounds stand in for real ones."
     lines = [
         f'SYNTHETIC DATA: {name} is neither cached, mirrored nor downloadable here.',
         'What follows shows that the code runs. It says nothing about real sounds.',
     ]
-    return '\n'.join(['!' * 82, *(f'!!  {line:<74}  !!' for line in lines), '!' * 82])
+    edge = '!' * 82
+    return '\n'.join([edge, *(f'!!  {line:<74}  !!' for line in lines), edge])
 
 
 def dataset_name(
     dataset: str,  # "auto", a registered name, or a path
 ) -> str:  # the name that results are filed under
-    "The name of the data set that `dataset` means here; `auto` is resolved by trying to fetch ESC-50's dogs."
-    if dataset != 'auto':
-        return (
-            f'own-{_own_name(Path(dataset))}'
-            if _is_path(dataset)
-            else known_name(dataset, dataset_names(), 'data set')
-        )
+    "The name of the data set that `dataset` means on this machine."
+    if dataset == 'auto':
+        return _esc50_or_synthetic()
+    if _is_path(dataset):
+        return f'own-{_own_name(Path(dataset))}'
+    return known_name(dataset, dataset_names(), 'data set')
+
+# %% ../../nbs/core/datasets.ipynb #2af20f48
+def _esc50_or_synthetic() -> str:
+    "What `auto` means: we try to fetch the dogs of ESC-50."
     try:
         esc50(['dog'])
     except NoSource:
@@ -66,18 +70,15 @@ def dataset_name(
     return 'esc50-10'
 
 
-def _own_name(path: Path) -> str:
-    return (
-        path.resolve().parent.name
-        if path.name == 'labels.csv'
-        else path.stem
-        if path.is_file()
-        else path.resolve().name
-    )
-
-
 def _is_path(dataset: str) -> bool:
     return dataset not in dataset_names() and (os.sep in dataset or Path(dataset).exists())
+
+
+def _own_name(path: Path) -> str:
+    "The name of a folder or CSV; a file called labels.csv is named by its folder."
+    if path.name == 'labels.csv':
+        return path.resolve().parent.name
+    return path.stem if path.is_file() else path.resolve().name
 
 # %% ../../nbs/core/datasets.ipynb #845ebfdcloa
 def load_dataset(
@@ -103,12 +104,13 @@ def study_dataset(
     usual: str,  # the data set of the study
     *others: str,  # data sets that it takes as well
 ) -> tuple[str, pd.DataFrame]:  # (name that results are filed under, clips table)
-    "The name and table of a study's data; `auto` and names of data sets that it does not take mean the study's own."
+    "The name and table of a study's data; a name that the study does not take means its usual data set."
+    stand_in = STAND_INS[usual]
     if dataset in STAND_INS.values():
-        return STAND_INS[usual], load_dataset(STAND_INS[usual])
+        return stand_in, load_dataset(stand_in)
     name = dataset if dataset in others else usual
     try:
         return name, load_dataset(name)
     except NoSource:
         print(banner(name))
-        return STAND_INS[usual], load_dataset(STAND_INS[usual])
+        return stand_in, load_dataset(stand_in)

@@ -5,6 +5,7 @@ __all__ = ['FSDD_URL', 'AUDIOMNIST_URL', 'VOWELS', 'WORDS', 'fsdd', 'audiomnist'
 
 # %% ../../nbs/core/digits.ipynb #899be058
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,14 @@ def fsdd(
     "The Free Spoken Digit Dataset, fetched and checked; group and fold are the speaker."
     digests = manifest('fsdd')
     paths = fetch_files(list(digests), data_dir() / 'fsdd', url, digests, 'data/fsdd')
+    digit, speaker, take = _name_parts(paths)
+    return clips_table(paths, digit, _numbered(speaker), speaker, take=take)
+
+
+def _name_parts(paths: Sequence[Path]) -> tuple[list[str], list[str], list[int]]:
+    "Digits, speakers and takes, from file names such as `7_jackson_0.wav`."
     digit, speaker, take = zip(*(p.stem.split('_') for p in paths))
-    return clips_table(paths, digit, _numbered(speaker), speaker, take=list(map(int, take)))
+    return list(digit), list(speaker), list(map(int, take))
 
 
 def _numbered(names: Sequence[str]) -> list[int]:
@@ -37,6 +44,7 @@ def _numbered(names: Sequence[str]) -> list[int]:
 
 # %% ../../nbs/core/digits.ipynb #fa58085c
 AUDIOMNIST_URL = 'https://raw.githubusercontent.com/soerenab/AudioMNIST/master'
+_SPEAKERS = 'data/audioMNIST_meta.txt'
 
 
 def audiomnist(
@@ -46,29 +54,21 @@ def audiomnist(
     url: str = AUDIOMNIST_URL,  # base URL of the data set
 ) -> pd.DataFrame:  # clips table, with columns take, accent, age, gender
     "AudioMNIST, fetched and checked; the group is the speaker, folds keep speakers whole."
-    root, names = data_dir() / 'audiomnist', _audiomnist_names(speakers, takes)
-    meta = read_json(
-        fetch_file(
-            root / 'data/audioMNIST_meta.txt',
-            f'{url}/data/audioMNIST_meta.txt',
-            None,
-            'data/audiomnist/data/audioMNIST_meta.txt',
-        )
-    )
-    paths = _trusted_once(names, root, url, 'data/audiomnist')
-    digit, speaker, take = zip(*(p.stem.split('_') for p in paths))
-    about = {k: [meta.get(s, {}).get(k, '') for s in speaker] for k in ('accent', 'age', 'gender')}
-    table = clips_table(paths, digit, None, speaker, take=list(map(int, take)), **about)
+    root = data_dir() / 'audiomnist'
+    meta = read_json(fetch_file(root / _SPEAKERS, f'{url}/{_SPEAKERS}', None, f'data/audiomnist/{_SPEAKERS}'))
+    paths = _trusted_once(_audiomnist_names(speakers, takes), root, url, 'data/audiomnist')
+    digit, speaker, take = _name_parts(paths)
+    about = {}
+    for key in ('accent', 'age', 'gender'):
+        about[key] = [meta.get(s, {}).get(key, '') for s in speaker]
+    table = clips_table(paths, digit, None, speaker, take=take, **about)
     return table.assign(fold=grouped_folds(table, min(folds, speakers)))
 
-
+# %% ../../nbs/core/digits.ipynb #64ed1272
 def _audiomnist_names(speakers: int, takes: int) -> list[str]:
-    return [
-        f'data/{s:02d}/{d}_{s:02d}_{t}.wav'
-        for s in range(1, speakers + 1)
-        for d in range(10)
-        for t in range(takes)
-    ]
+    "Paths as AudioMNIST has them, speaker by speaker."
+    every = product(range(1, speakers + 1), range(10), range(takes))
+    return [f'data/{speaker:02d}/{digit}_{speaker:02d}_{take}.wav' for speaker, digit, take in every]
 
 # %% ../../nbs/core/digits.ipynb #341ebc25
 VOWELS = {
@@ -78,34 +78,35 @@ VOWELS = {
     'o': (480, 900, 2450),
     'u': (320, 800, 2300),
 }  # formants, Hz
-WORDS = (
-    'iuo',
-    'ua',
-    'u',
-    'ui',
-    'oa',
-    'ai',
-    'i',
-    'eu',
-    'ei',
-    'aia',
-)  # what the ten digits sound like
+WORDS = ('iuo', 'ua', 'u', 'ui', 'oa', 'ai', 'i', 'eu', 'ei', 'aia')  # the vowels of the ten digits
 
 
+def _formant_paths(word: str, progress: np.ndarray, tract: float) -> list[np.ndarray]:
+    "Three formants in Hz, gliding from vowel to vowel; progress runs from 0 to 1."
+    at = progress * max(len(word) - 1, 1)
+    formants = np.array([VOWELS[vowel] for vowel in word])
+    return [np.interp(at, np.arange(len(word)), formants[:, i]) / tract for i in range(3)]
+
+
+def _resonance(frequency: np.ndarray, formants: list[np.ndarray]) -> np.ndarray:
+    "How loud a harmonic is: the nearer to a formant, the louder."
+    return sum(1 / (1 + ((frequency - f) / 90) ** 2) for f in formants)
+
+# %% ../../nbs/core/digits.ipynb #a82db21a
 def _spoken(
     word: str, pitch: float, tract: float, seconds: float, rate: int, g: np.random.Generator
 ) -> np.ndarray:
     "A voice that glides through vowels: harmonics of a falling pitch under three formants."
     t = np.arange(int(seconds * rate)) / rate
-    place = t / seconds * (len(word) - 1 if len(word) > 1 else 1)
-    path = [np.interp(place, np.arange(len(word)), [VOWELS[v][i] for v in word]) / tract for i in range(3)]
+    formants = _formant_paths(word, t / seconds, tract)
     f0 = pitch * (1.1 - 0.2 * t / seconds)
     phase = 2 * np.pi * np.cumsum(f0) / rate
-    wave = sum(
-        np.sin(k * phase) * sum(1 / (1 + ((k * f0 - f) / 90) ** 2) for f in path)
-        for k in range(1, int(rate / 2 / pitch / 1.2))
-    )
-    return wave * np.sin(np.pi * t / seconds) ** 0.5 + 0.02 * g.standard_normal(len(t))
+    harmonics = int(rate / 2 / pitch / 1.2)
+    wave = 0
+    for k in range(1, harmonics):
+        wave = wave + np.sin(k * phase) * _resonance(k * f0, formants)
+    rise_and_fall = np.sin(np.pi * t / seconds) ** 0.5
+    return wave * rise_and_fall + 0.02 * g.standard_normal(len(t))
 
 # %% ../../nbs/core/digits.ipynb #1f767da2
 def write_digits(
@@ -117,22 +118,22 @@ def write_digits(
 ) -> Path:  # `root`
     "A generated tree in AudioMNIST's layout, with its file about the speakers."
     for name in _audiomnist_names(speakers, takes):
-        if (root / name).exists():
-            continue
-        digit, speaker, take = map(int, Path(name).stem.split('_'))
-        voice, g = (
-            np.random.default_rng([seed, speaker]),
-            np.random.default_rng([seed, speaker, digit, take]),
-        )
-        pitch, tract = voice.uniform(90, 240), voice.uniform(0.85, 1.15)
-        wave = _spoken(WORDS[digit], pitch * g.uniform(0.95, 1.05), tract, g.uniform(0.3, 0.7), rate, g)
-        with atomic_path(root / name) as tmp:
-            sf.write(tmp, wave / np.abs(wave).max() * 10 ** g.uniform(-1.2, -0.1), rate, subtype='PCM_16')
-    write_json(
-        {f'{s:02d}': {'accent': 'none', 'age': '0', 'gender': 'none'} for s in range(1, speakers + 1)},
-        root / 'data/audioMNIST_meta.txt',
-    )
+        if not (root / name).exists():
+            digit, speaker, take = map(int, Path(name).stem.split('_'))
+            wave = _digit_clip(digit, speaker, take, seed, rate)
+            with atomic_path(root / name) as tmp:
+                sf.write(tmp, wave, rate, subtype='PCM_16')
+    nobody = {'accent': 'none', 'age': '0', 'gender': 'none'}
+    write_json({f'{s:02d}': nobody for s in range(1, speakers + 1)}, root / _SPEAKERS)
     return root
+
+# %% ../../nbs/core/digits.ipynb #d65795b9
+def _digit_clip(digit: int, speaker: int, take: int, seed: int, rate: int) -> np.ndarray:
+    voice = np.random.default_rng([seed, speaker])
+    g = np.random.default_rng([seed, speaker, digit, take])
+    pitch, tract = voice.uniform(90, 240), voice.uniform(0.85, 1.15)
+    wave = _spoken(WORDS[digit], pitch * g.uniform(0.95, 1.05), tract, g.uniform(0.3, 0.7), rate, g)
+    return wave / np.abs(wave).max() * 10 ** g.uniform(-1.2, -0.1)
 
 # %% ../../nbs/core/digits.ipynb #1e59f1ee
 def synthetic_digits(
@@ -142,5 +143,5 @@ def synthetic_digits(
     "Generated digits, in the place of FSDD."
     root = write_digits(data_dir() / 'synthetic-digits', speakers, takes)
     paths = [root / n for n in _audiomnist_names(speakers, takes)]
-    digit, speaker, take = zip(*(p.stem.split('_') for p in paths))
-    return clips_table(paths, digit, _numbered(speaker), speaker, take=list(map(int, take)))
+    digit, speaker, take = _name_parts(paths)
+    return clips_table(paths, digit, _numbered(speaker), speaker, take=take)

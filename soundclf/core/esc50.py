@@ -5,6 +5,7 @@ __all__ = ['ESC50_URL', 'ESC50_TEN', 'SYNTHETIC', 'esc50', 'esc50_10', 'syntheti
 
 # %% ../../nbs/core/esc50.ipynb #94793568
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -29,49 +30,46 @@ ESC50_TEN = (
     'vacuum_cleaner',
 )
 
-
+# %% ../../nbs/core/esc50.ipynb #43091363
 def esc50(
     categories: Sequence[str] | None = None,  # some of the 50 categories; None for all
     url: str = ESC50_URL,  # base URL of the data set
 ) -> pd.DataFrame:  # clips table, with column `take`
     "The ESC-50 clips of the named categories, fetched and checked; the group is the source recording."
     digests, root = manifest('esc50'), data_dir() / 'esc50'
-    meta = pd.read_csv(
-        fetch_file(
-            root / 'meta/esc50.csv',
-            f'{url}/meta/esc50.csv',
-            digests['meta/esc50.csv'],
-            'data/esc50/meta/esc50.csv',
-        )
-    )
+    listed = 'meta/esc50.csv'
+    file = fetch_file(root / listed, f'{url}/{listed}', digests[listed], f'data/esc50/{listed}')
+    meta = pd.read_csv(file)
     for name in categories or ():
         known_name(name, sorted(meta.category.unique()), 'ESC-50 category')
     meta = meta[meta.category.isin(categories or meta.category)]
     paths = fetch_files([f'audio/{f}' for f in meta.filename], root, url, digests, 'data/esc50')
-    return clips_table(
-        paths,
-        meta.category.to_list(),
-        meta.fold.to_list(),
-        meta.src_file.to_list(),
-        take=meta['take'].to_list(),
-    )
+    label, fold, group = (meta[c].to_list() for c in ('category', 'fold', 'src_file'))
+    return clips_table(paths, label, fold, group, take=meta['take'].to_list())
 
-# %% ../../nbs/core/esc50.ipynb #fa1fee53
+
 def esc50_10() -> pd.DataFrame:  # 400 clips, 40 per category
-    "The ten ESC-50 categories of the reference system."
+    "The ten ESC-50 categories of sound-classifier-using-cnn."
     return esc50(ESC50_TEN)
 
 # %% ../../nbs/core/esc50.ipynb #486a4ca3
-def _envelope(t, start, decay):
-    return np.where(t >= start, np.exp(-(t - start) / decay), 0.0)
-
-
-def _bursts(t, rate, decay):
+def _bursts(t: np.ndarray, rate: float, decay: float) -> np.ndarray:
+    "An envelope of `rate` bursts a second that fade within `decay` seconds."
     return np.exp(-((t * rate) % 1.0) / rate / decay)
 
 
-def _saw(t, f):
+def _saw(t: np.ndarray, f: float) -> np.ndarray:
+    "A sawtooth of f Hz."
     return 2 * ((t * f) % 1.0) - 1
+
+
+def _bell(t: np.ndarray, f: float) -> np.ndarray:
+    "Three inharmonic partials, struck at 0.1 s; the higher ones fade sooner."
+    wave = 0
+    for ratio in (1, 2.76, 5.4):
+        fading = np.where(t >= 0.1, np.exp(-(t - 0.1) / (0.9 / ratio)), 0.0)
+        wave = wave + np.sin(2 * np.pi * f * ratio * t) * fading
+    return wave
 
 # %% ../../nbs/core/esc50.ipynb #a2c08f09
 SYNTHETIC = {  # class -> function of (time in s, pitch in Hz, generator)
@@ -83,20 +81,22 @@ SYNTHETIC = {  # class -> function of (time in s, pitch in Hz, generator)
     'pulse_train': lambda t, f, g: np.exp(-((t * f / 20) % 1.0) * 40),
     'am_tone': lambda t, f, g: np.sin(2 * np.pi * 3 * f * t) * (1 + np.sin(2 * np.pi * 8 * t)),
     'fm_tone': lambda t, f, g: np.sin(2 * np.pi * 2 * f * t + 25 * np.sin(2 * np.pi * 5 * t)),
-    'bell': lambda t, f, g: sum(
-        np.sin(2 * np.pi * f * r * t) * _envelope(t, 0.1, 0.9 / r) for r in (1, 2.76, 5.4)
-    ),
+    'bell': lambda t, f, g: _bell(t, f),
     'sawtooth': lambda t, f, g: _saw(t, f / 3) + _saw(t, f / 3 * 1.01),
 }
 
 # %% ../../nbs/core/esc50.ipynb #0eb45725
 def _synthetic_clip(label: str, fold: int, recording: int, take: int, seed: int, rate: int) -> np.ndarray:
-    room = np.random.default_rng([seed, list(SYNTHETIC).index(label), fold, recording])
-    pitch, hiss = room.uniform(300, 900), 10 ** room.uniform(-3, -1.3)
-    g = np.random.default_rng([seed, list(SYNTHETIC).index(label), fold, recording, take])
+    "A clip: pitch and noise follow from its recording, all else from the clip itself."
+    key = [seed, list(SYNTHETIC).index(label), fold, recording]
+    room = np.random.default_rng(key)
+    pitch = room.uniform(300, 900)
+    hiss = 10 ** room.uniform(-3, -1.3)
+    g = np.random.default_rng([*key, take])
     t = np.arange(int(rate * g.uniform(1.2, 2.0))) / rate
     wave = SYNTHETIC[label](t, pitch * g.uniform(0.97, 1.03), g)
-    wave = wave / np.abs(wave).max() * 10 ** g.uniform(-1, -0.1) + hiss * g.standard_normal(len(t))
+    wave = wave / np.abs(wave).max() * 10 ** g.uniform(-1, -0.1)
+    wave = wave + hiss * g.standard_normal(len(t))
     return np.clip(wave, -1, 1).astype('float32')
 
 # %% ../../nbs/core/esc50.ipynb #ee8ccfd9
@@ -106,17 +106,17 @@ def synthetic(
     rate: int = 22050,  # sample rate in Hz
 ) -> pd.DataFrame:  # clips table of 10 classes x 5 folds x `per_fold` clips
     "A generated data set of ten unlike sounds, written once as 16-bit WAV; two clips share each group."
-    root, keys = data_dir() / 'synthetic' / f'{seed}-{per_fold}-{rate}', []
-    for label in SYNTHETIC:
-        for fold in range(1, 6):
-            for i in range(per_fold):
-                keys.append((label, fold, i // 2, i % 2))
-    paths = [root / f'{fold}-{label}-{recording}{"AB"[take]}.wav' for label, fold, recording, take in keys]
-    for path, key in zip(paths, keys):
-        if path.exists():
-            continue
-        with atomic_path(path) as tmp:
-            sf.write(tmp, _synthetic_clip(*key, seed, rate), rate, subtype='PCM_16')
-    return clips_table(
-        paths, [k[0] for k in keys], [k[1] for k in keys], [f'{k[0]}-{k[1]}-{k[2]}' for k in keys]
-    )
+    root = data_dir() / 'synthetic' / f'{seed}-{per_fold}-{rate}'
+    paths, labels, folds, groups = [], [], [], []
+    for label, fold, i in product(SYNTHETIC, range(1, 6), range(per_fold)):
+        recording, take = i // 2, i % 2
+        path = root / f'{fold}-{label}-{recording}{"AB"[take]}.wav'
+        if not path.exists():
+            wave = _synthetic_clip(label, fold, recording, take, seed, rate)
+            with atomic_path(path) as tmp:
+                sf.write(tmp, wave, rate, subtype='PCM_16')
+        paths.append(path)
+        labels.append(label)
+        folds.append(fold)
+        groups.append(f'{label}-{fold}-{recording}')
+    return clips_table(paths, labels, folds, groups)

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import torch
 import torchaudio
-from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -56,15 +55,10 @@ class LogMel(nn.Module):
 
     def forward(self, wave: Tensor) -> Tensor:
         logmel = torch.log(self.mel(wave) + self.floor)
-        return self.clipped(logmel, wave.ndim) if self.top_db else logmel
+        return _clipped(logmel, self.top_db, wave.ndim) if self.top_db else logmel
 
-# %% ../../nbs/core/front_ends.ipynb #45da5e6e
-@patch
-def clipped(
-    self: LogMel,
-    logmel: Tensor,  # [B, C, n_mels, frames]
-    dimensions: int,  # of the waveform that it comes from
-) -> Tensor:  # the same shape
+# %% ../../nbs/core/front_ends.ipynb #7cee2b4a
+def _clipped(logmel: Tensor, top_db: float, dimensions: int) -> Tensor:
     "The log-mel with nothing more than `top_db` below each clip's loudest band and frame."
     if dimensions < 3:
         raise SoundclfError(
@@ -72,7 +66,7 @@ def clipped(
             'dimensions: say with wave[:, None] or wave[None] which one is missing.'
         )
     loudest = logmel.amax((-3, -2, -1), keepdim=True)
-    return torch.maximum(logmel, loudest - self.top_db * np.log(10) / 10)
+    return torch.maximum(logmel, loudest - top_db * np.log(10) / 10)
 
 # %% ../../nbs/core/front_ends.ipynb #36934aa8
 class MFCC(nn.Module):
@@ -111,7 +105,7 @@ class AudioSetMel(nn.Module):
 
 # %% ../../nbs/core/front_ends.ipynb #e9a2965a
 class Deltas(nn.Module):
-    "Features and their differences over time as channels, `[..., C, F, T]` to `[..., C * (1 + order), F, T]`."
+    "Features and differences over time as channels, `[..., C, F, T]` to `[..., C * (1 + order), F, T]`."
 
     def __init__(self, order: int):  # 0, 1 or 2
         super().__init__()

@@ -35,22 +35,24 @@ class TrialRandomSampler(BaseSampler):
 
 # %% ../../nbs/core/studies.ipynb #b617a556
 class PeerPruner(optuna.pruners.MedianPruner):
-    "Median pruning among the trials that share some parameters: what is slow to learn is not judged by what is fast."
+    "Median pruning among the trials that share some parameters."
 
     def __init__(
         self,
         among: tuple[str, ...] = (),  # names of parameters
-        **kw,
-    ):  # passed on to MedianPruner
+        **kw,  # passed on to MedianPruner
+    ):
         super().__init__(**kw)
         self.among = among
 
     def prune(self, study, trial):
-        same = lambda t: all(t.params.get(k) == trial.params.get(k) for k in self.among)
-        peers = SimpleNamespace(
-            direction=study.direction,
-            get_trials=lambda **kw: [t for t in study.get_trials(**kw) if same(t)],
-        )
+        def is_peer(other):
+            return all(other.params.get(k) == trial.params.get(k) for k in self.among)
+
+        def get_trials(**kw):
+            return [t for t in study.get_trials(**kw) if is_peer(t)]
+
+        peers = SimpleNamespace(direction=study.direction, get_trials=get_trials)
         return super().prune(peers, trial)
 
 # %% ../../nbs/core/studies.ipynb #d237bb4e
@@ -62,41 +64,39 @@ def open_study(
     warmup: int = 5,  # steps before a trial may be pruned
     among: tuple[str, ...] = (),  # parameters that trials must share to be compared
 ) -> optuna.Study:  # new, or continued from the journal
-    "A study that maximises, stored in `folder/NAME.journal`; prunes trials below the median of their peers, once five of them are complete."
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-
+    "A study that maximises, stored in `folder/NAME.journal`; prunes once five peers are complete."
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    samplers = {'random': TrialRandomSampler, 'tpe': TPESampler}
-    chosen = (
-        sampler
-        if isinstance(sampler, BaseSampler)
-        else samplers[known_name(sampler, samplers, 'sampler')](seed=seed)
-    )
-    path = Path(folder) / f'{name}.journal'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    storage = JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path))))
+    if not isinstance(sampler, BaseSampler):
+        samplers = {'random': TrialRandomSampler, 'tpe': TPESampler}
+        sampler = samplers[known_name(sampler, samplers, 'sampler')](seed=seed)
     return optuna.create_study(
-        storage=storage,
+        storage=_journal(Path(folder) / f'{name}.journal'),
         study_name=name,
         direction='maximize',
         load_if_exists=True,
-        sampler=chosen,
+        sampler=sampler,
         pruner=PeerPruner(among, n_startup_trials=5, n_warmup_steps=warmup),
     )
+
+# %% ../../nbs/core/studies.ipynb #f931cd3b
+def _journal(path: Path):
+    "Optuna's storage in one file, which several processes may share."
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path))))
 
 # %% ../../nbs/core/studies.ipynb #c13b23b5
 def is_finished(
     trial: FrozenTrial,  # a trial of any state
 ) -> bool:  # whether it counts
     "Whether a trial is complete, pruned, or failed for a reason that was written down."
-    return (
-        trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
-        or trial.state == TrialState.FAIL
-        and 'failed' in trial.user_attrs
-    )
+    if trial.state == TrialState.FAIL:
+        return 'failed' in trial.user_attrs
+    return trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
 
-
+# %% ../../nbs/core/studies.ipynb #8ed2227d
 def run_study(
     study: optuna.Study,  # new or continued
     objective: Callable[[optuna.Trial], float],  # returns the validation accuracy
@@ -107,25 +107,22 @@ def run_study(
     def missing():
         return n_trials - sum(map(is_finished, study.trials))
 
-    def enough(*_):
-        missing() > 0 or study.stop()  # another terminal may have done the rest
+    def stop_when_done(*_):
+        if missing() <= 0:  # another terminal may have done the rest
+            study.stop()
 
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         if isinstance(study.sampler, GridSampler):
             _ask_again(study)
         if missing() > 0:
-            study.optimize(
-                _with_reason(objective),
-                n_trials=missing(),
-                catch=(SoundclfError,),
-                callbacks=[enough],
-            )
+            options = {'n_trials': missing(), 'catch': (SoundclfError,), 'callbacks': [stop_when_done]}
+            study.optimize(_with_reason(objective), **options)
     return study
 
-
+# %% ../../nbs/core/studies.ipynb #b50e6973
 def _ask_again(study: optuna.Study):
-    "A grid takes every trial that ended for visited: cells whose trial was interrupted are put in line again."
+    "Puts the cells of a grid in line again whose trials were interrupted; Optuna takes them for visited."
     seen = [t.params for t in study.trials if is_finished(t) or t.state == TrialState.WAITING]
     for t in study.trials:
         if t.state == TrialState.FAIL and not is_finished(t) and t.params and t.params not in seen:
@@ -134,6 +131,8 @@ def _ask_again(study: optuna.Study):
 
 
 def _with_reason(objective: Callable[[optuna.Trial], float]) -> Callable[[optuna.Trial], float]:
+    "The objective, which writes the reason of a failure into its trial."
+
     def noted(trial):
         try:
             return objective(trial)
@@ -151,17 +150,17 @@ def best_trial(
     "The complete trial with the highest value; raises `SoundclfError` if there is none."
     trials = [t for t in study.trials if t.state == TrialState.COMPLETE and fixed.items() <= t.params.items()]
     if not trials:
-        raise SoundclfError(
-            f'Study {study.study_name} has no complete trial{" with " + str(fixed) if fixed else ""}: run more trials.'
-        )
+        which = f' with {fixed}' if fixed else ''
+        raise SoundclfError(f'Study {study.study_name} has no complete trial{which}: run more trials.')
     return max(trials, key=lambda t: (t.value, -t.number))
 
-
+# %% ../../nbs/core/studies.ipynb #ac7a96bb
 def study_summary(
     study: optuna.Study,  # a study
 ) -> dict:  # finished, pruned, complete, failed, best
     "How many trials ended how, and the best one."
-    ended, best = [t.state for t in study.trials if is_finished(t)], best_trial(study)
+    ended = [t.state for t in study.trials if is_finished(t)]
+    best = best_trial(study)
     return {
         'finished': len(ended),
         'pruned': ended.count(TrialState.PRUNED),

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Entry', 'reference_roster', 'more_roster', 'Fit', 'fit_predict', 'side_by_side', 'Candidate', 'predict_models',
-           'cross_predict']
+           'gather_fits', 'cross_predict']
 
 # %% ../../nbs/core/table_models.ipynb #525ecc73
 import os
@@ -265,10 +265,10 @@ def predict_models(
     n = len(splits)
     jobs = _fit_jobs(table, models, splits, seed)
     fits = side_by_side(fit_predict, jobs, n * len(models), n_jobs=n_jobs)
-    return [_model_record(table, splits, fits[i : i + n]) for i in range(0, len(fits), n)]
+    return [gather_fits(table, splits, fits[i : i + n]) for i in range(0, len(fits), n)]
 
-# %% ../../nbs/core/table_models.ipynb #0e20812c
-def _model_record(
+# %% ../../nbs/core/table_models.ipynb #557f1872
+def gather_fits(
     table: pd.DataFrame,  # path, label, fold, group
     splits: Sequence[Split],  # train and test rows
     fits: Sequence[Fit],  # one per split

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SPACE', 'without_outliers', 'thinned', 'half_split', 'trained_svm', 'svm_objective', 'SearchPlan', 'Winner',
-           'search_half']
+           'search_half', 'fit_searched']
 
 # %% ../../nbs/core/table_search.ipynb #93db5311
 import time
@@ -21,9 +21,11 @@ from sklearn.pipeline import make_pipeline
 
 from .clips import class_names, targets
 from .files import SoundclfError, known_name
+from .model_sizes import fitted_size
 from .splits import Split
 from .studies import best_trial, open_study, run_study
 from .table_estimators import KernelSVM, Scores, class_probabilities
+from .table_models import Fit
 from .tracking import log_run
 
 # %% ../../nbs/core/table_search.ipynb #a1fa98c0
@@ -196,3 +198,17 @@ def search_half(
     run_study(tpe, svm_objective(table, tables, split, plan.folder, plan.tracker), plan.trials)
     best = max((best_trial(grid), best_trial(tpe)), key=lambda trial: trial.value)
     return Winner(split.name, best.value, best.params)
+
+# %% ../../nbs/core/table_search.ipynb #63f9e6f9
+def fit_searched(
+    table: pd.DataFrame,  # path, label, fold, group
+    tables: Mapping[str, np.ndarray],  # name of a set of features -> values
+    split: Split,  # train and test rows
+    params: Mapping,  # of a winner
+) -> Fit:  # probabilities of the test rows, seconds, size
+    "What the winner's settings answer on a fold that its search has not seen."
+    start = time.perf_counter()
+    model, _ = trained_svm(table, tables, split.train, **params)
+    seconds = time.perf_counter() - start
+    X = tables[params['features']][split.test]
+    return Fit(class_probabilities(model, X, len(class_names(table))), seconds, fitted_size(model))

@@ -5,7 +5,6 @@ __all__ = ['TAGS_URL', 'TAG_LISTS', 'fsdkaggle2018', 'synthetic_tags']
 
 # %% ../../nbs/core/tags.ipynb #e3f2cee9
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,60 +23,54 @@ TAG_LISTS = {
     'test': 'FSDKaggle2018.meta/test_post_competition.csv',
 }
 
+# %% ../../nbs/core/tags.ipynb #f16f1ab2
+def _tag_lists(root: Path, url: str, digests: dict[str, str]) -> pd.DataFrame:
+    "Both lists in one table, with columns part (train or test), usage, and file below `root`."
+    files = fetch_zipped([*TAG_LISTS.values()], root, url, digests, 'data/fsdkaggle2018')
+    parts = []
+    for part, path in zip(TAG_LISTS, files):
+        listed = pd.read_csv(path, dtype=str)
+        usage = listed.get('usage', 'train')  # the test list has Public, Private and Ignored
+        parts.append(listed.assign(part=part, usage=usage))
+    meta = pd.concat(parts, ignore_index=True)
+    return meta.assign(file='FSDKaggle2018.audio_' + meta.part + '/' + meta.fname)
+
+
+def _is_here(root: Path, file: str) -> bool:
+    "Whether a sound is in the data folder or the mirror."
+    mirror = mirror_dir()
+    return (root / file).is_file() or bool(mirror and (mirror / 'data/fsdkaggle2018' / file).is_file())
+
 # %% ../../nbs/core/tags.ipynb #76e5c2c9
 def fsdkaggle2018(
     folds: int = 5,  # over the training clips' recordings
     url: str = TAGS_URL,  # the zip of the lists
-) -> pd.DataFrame:  # clips table with columns manually_verified and usage (train, Public, Private, Ignored); test clips have fold 0
-    "Whatever part of FSDKaggle2018's sounds is here; prints how much is missing. Raises `NoSource` if all of it is."
+) -> pd.DataFrame:  # clips table with columns manually_verified and usage; test clips have fold 0
+    "The part of FSDKaggle2018's sounds that is here, with a printed count; `NoSource` if there is none."
     root, digests = data_dir() / 'fsdkaggle2018', manifest('fsdkaggle2018')
-    lists = {
-        k: pd.read_csv(p, dtype=str)
-        for k, p in zip(
-            TAG_LISTS, fetch_zipped([*TAG_LISTS.values()], root, url, digests, 'data/fsdkaggle2018')
-        )
-    }
-    meta = pd.concat(
-        [t.assign(part=k, usage=t.get('usage', 'train')) for k, t in lists.items()],
-        ignore_index=True,
-    )
-    names = [f'FSDKaggle2018.audio_{part}/{n}' for part, n in zip(meta.part, meta.fname)]
-    here = [
-        (root / n).is_file() or bool(mirror_dir() and (mirror_dir() / 'data/fsdkaggle2018' / n).is_file())
-        for n in names
-    ]
-    if not any(here):
+    meta = _tag_lists(root, url, digests)
+    here = np.array([_is_here(root, file) for file in meta.file])
+    if not here.any():
         raise NoSource(
-            f'None of FSDKaggle2018\'s sounds is here: unpack audio_train.zip and audio_test.zip of zenodo.org/records/2552860 into {root}.'
+            "None of FSDKaggle2018's sounds is here: unpack audio_train.zip and audio_test.zip "
+            f'of zenodo.org/records/2552860 into {root}.'
         )
     for part in TAG_LISTS:
-        n = (meta.part == part).sum()
-        print(
-            f'FSDKaggle2018: {sum(h for h, p in zip(here, meta.part) if p == part)} of {n} {part} clips are here'
-        )
-    return _tagged(
-        meta[here].reset_index(drop=True),
-        [n for n, h in zip(names, here) if h],
-        root,
-        digests,
-        folds,
-    )
+        there = here[meta.part == part]
+        print(f'FSDKaggle2018: {there.sum()} of {len(there)} {part} clips are here')
+    return _tagged(meta[here].reset_index(drop=True), root, digests, folds)
 
 # %% ../../nbs/core/tags.ipynb #7ec27793
-def _tagged(
-    meta: pd.DataFrame, names: Sequence[str], root: Path, digests: dict[str, str], folds: int
-) -> pd.DataFrame:
+def _tagged(meta: pd.DataFrame, root: Path, digests: dict[str, str], folds: int) -> pd.DataFrame:
+    "The clips table of some rows of the lists, with folds over the training clips."
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # of sounds that are not in the checksum list
-        paths = fetch_files(names, root, '', digests, 'data/fsdkaggle2018')
-    table = clips_table(
-        paths,
-        meta.label.fillna('None').to_list(),
-        None,
-        meta.freesound_id.to_list(),
-        manually_verified=meta.manually_verified.fillna('1').eq('1').to_list(),
-        usage=meta.usage.to_list(),
-    )
+        paths = fetch_files(meta.file.to_list(), root, '', digests, 'data/fsdkaggle2018')
+    labels = meta.label.fillna('None').to_list()
+    checked = meta.manually_verified.fillna('1').eq('1').to_list()
+    groups = meta.freesound_id.to_list()
+    usage = meta.usage.to_list()
+    table = clips_table(paths, labels, None, groups, manually_verified=checked, usage=usage)
     train = (table.usage == 'train').to_numpy()
     table.loc[train, 'fold'] = grouped_folds(table[train], folds)
     return table
@@ -85,13 +78,12 @@ def _tagged(
 # %% ../../nbs/core/tags.ipynb #1beae7e7
 def synthetic_tags(
     wrong: float = 0.2,  # share of the unchecked labels that is wrong
-    seed: int = 0,  # which
-) -> pd.DataFrame:  # clips table as of `fsdkaggle2018`; the fifth fold is the public and private test set
-    "Generated sounds, half of them unchecked, in the place of FSDKaggle2018."
+    seed: int = 0,  # which labels
+) -> pd.DataFrame:  # clips table as of `fsdkaggle2018`
+    "Generated sounds, half of them unchecked, in the place of FSDKaggle2018; the fifth fold is the test set."
     table, rng = synthetic(), np.random.default_rng(seed)
-    table['usage'] = np.where(
-        table.fold < 5, 'train', np.where(np.arange(len(table)) % 2, 'Private', 'Public')
-    )
+    halves = np.where(np.arange(len(table)) % 2, 'Private', 'Public')
+    table['usage'] = np.where(table.fold < 5, 'train', halves)
     table['manually_verified'] = (rng.random(len(table)) < 0.5) | (table.usage != 'train')
     flip = ~table.manually_verified & (rng.random(len(table)) < wrong)
     table.loc[flip, 'label'] = rng.permutation(table.label[flip].to_numpy())

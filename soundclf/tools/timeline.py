@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..core.drawing import PALETTE, figure_labels, new_figure
+from ..core.drawing import PALETTE, label_ticks, new_figure
 from ..core.files import atomic_path, known_name
 from .windows import Window
 
@@ -55,7 +55,7 @@ def timeline(
     segments['probability'] = segments.weighted / segments.length
     return segments[['start', 'end', 'label', 'probability']].reset_index(drop=True)
 
-# %% ../../nbs/tools/timeline.ipynb #9eefd58d
+# %% ../../nbs/tools/timeline.ipynb #9237af37
 def plot_timeline(
     segments: pd.DataFrame,  # from `timeline`
     classes: Sequence[str],  # rows of the picture, from the top
@@ -70,8 +70,8 @@ def plot_timeline(
     if truth is not None:
         _draw_bars(ax, truth, classes, 0.85, ['#dddddd'] * len(truth))
     _draw_bars(ax, segments, classes, 0.4, colours(segments.probability.to_numpy(float)))
-    ax.set_yticks(range(len(classes)), figure_labels(list(classes))[0])
     ax.set(xlabel='time (s)', ylim=(len(classes) - 0.5, -0.5))
+    label_ticks(ax, list(classes))
     ax.margins(x=0)
     fig.colorbar(ScalarMappable(cmap=colours), ax=ax, label='probability', pad=0.01)
     return fig
