@@ -84,17 +84,18 @@ def tracked(pattern: str) -> set[str]:
 
 
 def picture_problems() -> Iterator[str]:
-    "Figures that no chapter shows, that several cells show, or that don't exist."
-    shown = Counter()
+    "Figures that nothing shows, that chapters show twice, or that don't exist."
+    shown, named = Counter(), set()
     for path in notebooks():
         for cell in cells_of(path):
             found = PICTURE.findall(source(cell)) if cell['cell_type'] == 'markdown' else []
             shown.update(found if is_chapter(path) else {})
+            named.update(found)
             yield from (
                 f'{path.name} shows {f}, which is not there' for f in found if not (ROOT / f).exists()
             )
     figures = tracked('figures/**/*.png')
-    yield from (f'{f} is shown by no chapter' for f in sorted(figures - set(shown)))
+    yield from (f'{f} is shown nowhere' for f in sorted(figures - named))
     yield from (f'{f} is shown {n} times' for f, n in sorted(shown.items()) if n > 1)
 
 

@@ -11,9 +11,7 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CHROMIUM = (
-    shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
-)
+CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
 QUIET = [
     '--no-sandbox',
     '--disable-gpu',
@@ -68,13 +66,11 @@ def open_browser(microphone: Path | None = None):
     "A Chromium whose microphone hears a file."
     from playwright.sync_api import sync_playwright
 
-    heard = [f'--use-file-for-fake-audio-capture={microphone}'] if microphone else []
+    sound = [f'--use-file-for-fake-audio-capture={microphone}'] if microphone else []
     with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=QUIET + heard)
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=QUIET + sound)
         try:
-            yield browser.new_context(
-                viewport={'width': 1280, 'height': 900}, permissions=['microphone']
-            )
+            yield browser.new_context(viewport={'width': 1280, 'height': 900}, permissions=['microphone'])
         finally:
             browser.close()
 
@@ -82,9 +78,7 @@ def open_browser(microphone: Path | None = None):
 def settle(page, seconds: float = 90):
     "Waits until the page has stopped working; fails if it shows an exception."
     page.wait_for_timeout(700)
-    page.wait_for_selector(
-        '[data-testid="stStatusWidget"]', state='detached', timeout=seconds * 1000
-    )
+    page.wait_for_selector('[data-testid="stStatusWidget"]', state='detached', timeout=seconds * 1000)
     page.wait_for_selector('[data-testid="stSpinner"]', state='detached', timeout=seconds * 1000)
     page.wait_for_timeout(500)
     assert page.locator('[data-testid="stException"]').count() == 0, page.locator(

@@ -17,11 +17,9 @@ def test_a_killed_worker_loses_nothing(tmp_path, monkeypatch):
     from soundclf.core.digits import synthetic_digits
 
     monkeypatch.delenv('SOUNDCLF_SCHEDULER', raising=False)
-    table, hears = (
-        synthetic_digits(),
-        Features('mfcc', 8000, n_fft=512, hop_length=128, n_mels=64, f_max=4000.0),
-    )
-    here, _ = extract_all(table, hears, tmp_path / 'here')
+    table = synthetic_digits()
+    features = Features('mfcc', 8000, n_fft=512, hop_length=128, n_mels=64, f_max=4000.0)
+    here, _ = extract_all(table, features, tmp_path / 'here')
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
     ) as cluster:
@@ -29,7 +27,7 @@ def test_a_killed_worker_loses_nothing(tmp_path, monkeypatch):
         found = {}
         work = threading.Thread(
             target=lambda: found.update(
-                result=extract_all(table, hears, tmp_path / 'there', chunk=4)
+                result=extract_all(table, features, tmp_path / 'there', chunk=4)
             )
         )
         with distributed.Client(cluster) as client:
@@ -61,8 +59,8 @@ def test_folds_on_a_cluster_equal_folds_here(tmp_path, monkeypatch):
 
     monkeypatch.delenv('SOUNDCLF_SCHEDULER', raising=False)
     table = synthetic_tags().query('usage == "train"').reset_index(drop=True)
-    hears = Features('mfcc', 22050, 1.0, n_fft=1024, hop_length=512, n_mels=64, f_max=11025.0)
-    store, _ = extract_all(table, hears, tmp_path / 'store')
+    features = Features('mfcc', 22050, 1.0, n_fft=1024, hop_length=512, n_mels=64, f_max=11025.0)
+    store, _ = extract_all(table, features, tmp_path / 'store')
     recipe = Recipe(
         network='tags',
         epochs=1,
@@ -77,11 +75,11 @@ def test_folds_on_a_cluster_equal_folds_here(tmp_path, monkeypatch):
         augment=Augment(),
     )
     splits = fold_splits(table)[:2]
-    _, here = cross_tag(table, store, splits, recipe, hears, tmp_path / 'a')
+    _, here = cross_tag(table, store, splits, recipe, features, tmp_path / 'a')
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
     ) as cluster:
         _, there = cross_tag(
-            table, store, splits, recipe, hears, tmp_path / 'b', scheduler=cluster.scheduler_address
+            table, store, splits, recipe, features, tmp_path / 'b', scheduler=cluster.scheduler_address
         )
     assert weight_hashes(here) == weight_hashes(there)

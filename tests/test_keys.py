@@ -107,18 +107,15 @@ def other(x):
 
 
 @pytest.fixture
-def package(tmp_path, monkeypatch):
+def package(monkeypatch):
     "A function that writes a module of a small package in place of soundclf's."
 
+    texts = {}
+
     def write(module, text):
-        file = tmp_path / f'{module.replace(".", "/")}.py'
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(text)
+        texts[module] = text
 
-    def source_file(module):
-        return tmp_path / f'{module.replace(".", "/")}.py'
-
-    monkeypatch.setattr(keys, '_source_file', source_file)
+    monkeypatch.setattr(keys, '_IMPORTED', texts)
     write('core.base', BASE)
     write('study', STUDY)
     return write

@@ -26,7 +26,7 @@ def fetch_weights(
     name: str,  # file name in the weights folder
     url: str,  # where to download it from
 ) -> Path:  # local path, checked
-    "The local path of a weights file; raises `SoundclfError` that says which file to put where."
+    "The local path of a weights file; raises `SoundclfError` that names the file and its place."
     digest = manifest('weights').get(name)
     return fetch_file(data_dir() / 'weights' / name, url, digest, f'weights/{name}')
 

@@ -23,8 +23,8 @@ from .clips import clip_length
 from .features import cached_features
 from .files import cached, known_name, sha256_of, sha256_weights
 from .front_ends import audioset_features, features_for
-from .keys import code_hash
-from .runtime import progress, set_threads, versions
+from .keys import code_hash, library_versions
+from .runtime import progress, set_threads
 
 # %% ../../nbs/core/embeddings.ipynb #4dcc17c5
 VIEWS, ZONES = 4, 4
@@ -103,7 +103,7 @@ def cached_embeddings(
     x = cached_features(paths, features)
     net = _extractor(backbone).eval()
     code = code_hash(f'core.embeddings.{type(net).__name__}', 'core.embeddings._views')
-    key = sha256_of(code, versions('torch'), Path(x.filename).name, sha256_weights(net))[:24]
+    key = sha256_of(code, library_versions('torch'), Path(x.filename).name, sha256_weights(net))[:24]
 
     def make(tmp):
         set_threads()

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from .audio import Features, load_clip
 from .files import SoundclfError, data_dir, locked, sha256_of
 from .front_ends import front_end
-from .keys import code_hash, file_digests
-from .runtime import progress, versions
+from .keys import code_hash, file_digests, library_versions
+from .runtime import progress
 
 # %% ../../nbs/core/features.ipynb #81350d50
 class _Store:
@@ -63,7 +63,7 @@ def features_key(
     *code: str,  # definitions that make the result, as for `code_hash`
 ) -> str:  # 24 hex digits
     "The name of features: the files' content, settings, code and the libraries on the way."
-    made_with = code_hash(*code), versions('torch', 'torchaudio', 'numpy', 'soundfile', 'soxr')
+    made_with = code_hash(*code), library_versions('torch', 'torchaudio', 'numpy', 'soundfile', 'soxr')
     return sha256_of(made_with, asdict(features), file_digests(paths))[:24]
 
 # %% ../../nbs/core/features.ipynb #af4f900d

@@ -103,16 +103,26 @@ def _origin(node: ast.ImportFrom, module: str) -> str:
     return '.'.join([*package, name] if name else package)
 
 # %% ../../nbs/core/keys.ipynb #52816df4
-def _source_file(
-    module: str,  # name inside the package, e.g. "core.loop"
-) -> Path:  # its exported file
-    "The file of a module; raises `SoundclfError` where there is none."
+def _source_texts() -> dict[str, str]:
+    "The source of every module of soundclf, by its name inside the package, e.g. `core.loop`."
     import soundclf
 
-    file = Path(soundclf.__file__).parent / f"{module.replace('.', '/')}.py"
-    if not file.is_file():
+    root = Path(soundclf.__file__).parent
+    names = {'.'.join(f.relative_to(root).with_suffix('').parts): f for f in root.rglob('*.py')}
+    return {name: file.read_text(encoding='utf-8') for name, file in names.items()}
+
+
+_IMPORTED = _source_texts()  # what this process runs, whatever is exported while it runs
+
+
+def _source_text(
+    module: str,  # name inside the package, e.g. "core.loop"
+) -> str:
+    "The source of a module as this process imported it, or as it is now where modules reload themselves."
+    texts = _source_texts() if 'IPython.extensions.autoreload' in sys.modules else _IMPORTED
+    if module not in texts:
         raise SoundclfError(f'soundclf has no module {module}: name one that a notebook exports.')
-    return file
+    return texts[module]
 
 # %% ../../nbs/core/keys.ipynb #7d8cc5ce
 def _live_cells() -> tuple[str, list[str]]:  # (module that this notebook exports, its cells)
@@ -142,7 +152,7 @@ def _definitions(module: str) -> _Code:
     live, cells = _live_cells()
     if module == _STUDY:
         return _study_definitions(live, cells)
-    code = _parsed(_source_file(module).read_text(encoding='utf-8'), module)
+    code = _parsed(_source_text(module), module)
     for cell in cells if live == module else ():
         if _exports(cell):
             code = _merged(code, _parsed(cell, module))

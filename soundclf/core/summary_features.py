@@ -17,7 +17,8 @@ from joblib import Parallel, delayed
 from .audio import Features, load_clip
 from .features import features_key
 from .files import SoundclfError, cached, data_dir, sha256_of
-from .runtime import progress, versions
+from .keys import library_versions
+from .runtime import progress
 from .urban import SEGMENTED
 
 # %% ../../nbs/core/summary_features.ipynb #deb81bb2
@@ -185,7 +186,7 @@ def audio_table(
     "The summarised features of many files, computed once; raises `SoundclfError` naming a bad file."
     if not len(paths):
         raise SoundclfError('There are no clips to compute features of: check the data set.')
-    key = sha256_of(features_key(paths, settings, *_MADE_BY), versions('librosa'))[:24]
+    key = sha256_of(features_key(paths, settings, *_MADE_BY), library_versions('librosa'))[:24]
 
     def make(tmp):
         jobs = [delayed(_summary_of)(path, settings) for path in paths]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .datasets import banner
+from .datasets import asked_dataset, banner
 from .fetch import fetch_file, manifest
 from .files import NoSource, SoundclfError, data_dir
 from .splits import Split
@@ -120,7 +120,7 @@ def tabular_dataset(
     dataset: str,  # what the run was asked for
 ) -> tuple[str, pd.DataFrame, pd.DataFrame]:  # (name that results are filed under, table, features)
     "UrbanSound8K, or the generated table if that is asked for or the real one cannot be had."
-    if dataset.startswith('synthetic'):
+    if asked_dataset(dataset).startswith('synthetic'):
         return 'synthetic-urban', *synthetic_urban()
     try:
         return 'urbansound8k', *urbansound8k()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..core.files import SoundclfError, read_json
+from ..core.results import protocol_name
 from .app_parts import clip_path, predictions_of, result_files, show_figure
 
 # %% ../../nbs/tools/app_evaluate.ipynb #fcb55a17
@@ -45,15 +46,11 @@ def results_rows(
     rows = []
     for model, entry in results['models'].items():
         for protocol, record in entry['protocols'].items():
-            row = {'model': model, 'protocol': _words(protocol), **_scores(record)}
+            row = {'model': model, 'protocol': protocol_name(protocol), **_scores(record)}
             rows.append(row | {'KB': round(entry['bytes'] / 1000), 'selection': record['selection']})
     return pd.DataFrame(rows)
 
-# %% ../../nbs/tools/app_evaluate.ipynb #189ee413
-def _words(protocol: str) -> str:
-    return protocol.replace('_', ' ')
-
-
+# %% ../../nbs/tools/app_evaluate.ipynb #53cd0da1
 def _scores(record: dict) -> dict:
     a = record['accuracy'] | record.get('accuracy_by_group', {})
     f = record['macro_f1']
@@ -67,7 +64,7 @@ def _scores(record: dict) -> dict:
         'ECE': record['ece'],
     }
 
-# %% ../../nbs/tools/app_evaluate.ipynb #c839b3fe
+# %% ../../nbs/tools/app_evaluate.ipynb #aa5356ed
 def _show_results(results: dict):
     import streamlit as st
 
@@ -77,18 +74,20 @@ def _show_results(results: dict):
     reason = 'clips of one recording or of one speaker are right or wrong together'
     st.caption(f'low and high: a 95 % interval over recordings, because {reason}.')
     protocols = list(dict.fromkeys(p for m in results['models'].values() for p in m['protocols']))
-    chosen = st.multiselect('Protocols drawn', protocols, protocols[:3], format_func=_words, max_selections=5)
+    chosen = st.multiselect(
+        'Protocols drawn', protocols, protocols[:3], format_func=protocol_name, max_selections=5
+    )
     if chosen:
         show_figure(plot_accuracies(results, chosen))
 
-# %% ../../nbs/tools/app_evaluate.ipynb #1afb5725
+# %% ../../nbs/tools/app_evaluate.ipynb #00521195
 def _show_model(predictions: pd.DataFrame, entry: dict, about: str):
     import streamlit as st
 
     from soundclf.core.metrics import per_class
 
     st.subheader('Confusions')
-    same = [_words(p) for p, r in entry['protocols'].items() if r['n'] == len(predictions)]
+    same = [protocol_name(p) for p, r in entry['protocols'].items() if r['n'] == len(predictions)]
     which = f'of the protocol {same[0]}' if same else 'that no protocol counts all of'
     st.caption(f'{len(predictions)} clips {which}')
     label, predicted = _chosen_cell(predictions, about)

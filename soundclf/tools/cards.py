@@ -12,7 +12,7 @@ from pathlib import Path
 from ..core.audio import Features
 from ..core.files import atomic_path
 from ..core.metrics import interval_text
-from ..core.results import over_groups
+from ..core.results import over_groups, protocol_name
 from .engines import export_onnx
 
 # %% ../../nbs/tools/cards.ipynb #faff78c3
@@ -40,7 +40,7 @@ def model_card(
     ]
     return '\n'.join(lines)
 
-# %% ../../nbs/tools/cards.ipynb #85695692
+# %% ../../nbs/tools/cards.ipynb #81dcb8fc
 def _size(record: dict) -> str:
     return f'{record["parameters"]:,} parameters, {record["bytes"] / 1000:,.0f} KB'
 
@@ -59,7 +59,7 @@ def _protocol_rows(protocols: dict) -> list[str]:
         a = over_groups(p)
         accuracy = interval_text(a['mean'], a['low'], a['high'])
         scores = f'{p["macro_f1"]["mean"]:.3f} | {p["ece"]:.3f}'
-        rows.append(f'| {name.replace("_", " ")} | {p["n"]} | {accuracy} | {scores} | {p["selection"]} |')
+        rows.append(f'| {protocol_name(name)} | {p["n"]} | {accuracy} | {scores} | {p["selection"]} |')
     return rows
 
 # %% ../../nbs/tools/cards.ipynb #4bef2c26

@@ -55,7 +55,7 @@ def timeline(
     segments['probability'] = segments.weighted / segments.length
     return segments[['start', 'end', 'label', 'probability']].reset_index(drop=True)
 
-# %% ../../nbs/tools/timeline.ipynb #9237af37
+# %% ../../nbs/tools/timeline.ipynb #94174720
 def plot_timeline(
     segments: pd.DataFrame,  # from `timeline`
     classes: Sequence[str],  # rows of the picture, from the top
@@ -73,10 +73,12 @@ def plot_timeline(
     ax.set(xlabel='time (s)', ylim=(len(classes) - 0.5, -0.5))
     label_ticks(ax, list(classes))
     ax.margins(x=0)
+    if truth is not None:
+        ax.set(title='grey: what was there; blue: the predicted class')
     fig.colorbar(ScalarMappable(cmap=colours), ax=ax, label='probability', pad=0.01)
     return fig
 
-
+# %% ../../nbs/tools/timeline.ipynb #b1ec57a1
 def _draw_bars(ax, segments: pd.DataFrame, classes: Sequence[str], height: float, colours):
     rows = [list(classes).index(label) for label in segments.label]
     ax.barh(rows, segments.end - segments.start, height, segments.start, color=colours)

@@ -102,8 +102,13 @@ def _all_clips(table: pd.DataFrame) -> Split:
 
 
 def _write_report(folder: Path, kind: str, predictions: pd.DataFrame, results: dict):
+    "Writes the predictions, the confusion matrix and results.json."
+    import matplotlib.pyplot as plt
+
     save_predictions(predictions, folder / 'predictions.csv')
-    save_figure(plot_confusions({kind: predictions}, cols=1), folder / 'confusion.png', results['profile'])
+    fig = plot_confusions({kind: predictions}, cols=1)
+    save_figure(fig, folder / 'confusion.png', results['profile'])
+    plt.close(fig)
     write_json(results, folder / 'results.json')
 
 

@@ -1,0 +1,106 @@
+"Pictures of every page on real data: `make screenshots`. Needs Chromium, full results and ESC-50."
+
+import shutil
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / 'tests'))
+
+from browser import CHROMIUM, go, open_browser, record, serve, settle  # noqa: E402
+
+from soundclf.core.esc50 import ESC50_TEN, esc50  # noqa: E402
+
+OUT = ROOT / 'figures' / 'app'
+
+
+class Pages:
+    "A browser on the app, and the pictures taken of it."
+
+    def __init__(self, page, address: str):
+        self.page, self.address = page, address
+
+    def go(self, name: str):
+        go(self.page, self.address, name)
+
+    def fill(self, field: str, words: str):
+        self.page.get_by_label(field).fill(words)
+        self.page.keyboard.press('Enter')
+        settle(self.page)
+
+    def wait_for_picture(self, number: int = 0):
+        self.page.locator('[data-testid="stImage"] img').nth(number).wait_for(timeout=60_000)
+
+    def answer(self) -> str:
+        return self.page.get_by_role('heading', level=3).first.inner_text()
+
+    def shoot(self, name: str, height: int):
+        self.page.set_viewport_size({'width': 1280, 'height': height})
+        settle(self.page)
+        self.page.screenshot(path=str(OUT / f'{name}.png'))
+        print(name)
+
+
+def shoot_explore(pages: Pages):
+    pages.go('Explore')
+    pages.page.get_by_role('combobox').first.click()
+    pages.page.get_by_role('option', name='esc50-10').click()
+    pages.wait_for_picture(2)
+    pages.shoot('explore', 1500)
+
+
+def shoot_evaluate(pages: Pages):
+    pages.go('Evaluate')
+    pages.wait_for_picture()
+    pages.shoot('evaluate', 1800)
+
+
+def shoot_label(pages: Pages, sounds: Path):
+    pages.go('Label')
+    pages.fill('Folder of sounds', str(sounds.relative_to(ROOT)))
+    pages.wait_for_picture()
+    pages.shoot('label', 1100)
+
+
+def shoot_train(pages: Pages):
+    pages.go('Train')
+    pages.fill('Folder of class folders', 'my/sounds')
+    pages.shoot('train', 700)
+
+
+def shoot_classify(pages: Pages, clips: list[str]):
+    pages.go('Classify')
+    pages.page.locator('input[type=file]').set_input_files(clips)
+    settle(pages.page)
+    print('uploaded', [Path(c).name for c in clips], '->', pages.answer())
+    pages.wait_for_picture(1)
+    pages.shoot('classify', 1600)
+
+
+def main():
+    if CHROMIUM is None:
+        sys.exit('There is no Chromium here: install it (Debian: apt install chromium).')
+    table = esc50(ESC50_TEN)
+    held = table[table.fold == 1]
+    clips = [held[held.label == label].path.iloc[0] for label in ('church_bells', 'dog')]
+    OUT.mkdir(parents=True, exist_ok=True)
+    sounds = ROOT / 'runs' / 'new sounds'
+    shutil.rmtree(sounds, ignore_errors=True)
+    sounds.mkdir(parents=True)
+    for path in held.groupby('label').path.first():
+        shutil.copy(path, sounds)
+    with serve(ROOT) as address, open_browser(Path(clips[0])) as context:
+        pages = Pages(context.new_page(), address)
+        pages.page.set_viewport_size({'width': 1280, 'height': 1500})
+        shoot_explore(pages)
+        shoot_evaluate(pages)
+        shoot_label(pages, sounds)
+        shoot_train(pages)
+        shoot_classify(pages, clips)
+        pages.go('Classify')
+        record(pages.page, 5.5)
+        print('recorded', Path(clips[0]).name, '->', pages.answer())
+
+
+if __name__ == '__main__':
+    main()
