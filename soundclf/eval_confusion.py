@@ -15,40 +15,22 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+# %% ../nbs/06_eval_confusion.ipynb #828f37f6
+# The functions live in core; you can import them from here as well.
 from .core.confusion import confusion, plot_accuracies, plot_confusions, plot_reliability
-from soundclf.core.metrics import (
-    accuracy_interval,
-    calibration_error,
-    compare,
-    grouped_interval,
-    metrics,
-    per_class,
-    reliability,
-    wilson_interval,
-)
-from soundclf.core.predictions import (
-    load_predictions,
-    predictions_table,
-    probabilities,
-    relative_path,
-    save_predictions,
-)
-from soundclf.core.results import (
-    latency,
-    model_size,
-    new_results,
-    over_groups,
-    protocol_record,
-    results_table,
-)
+from .core.metrics import accuracy_interval, calibration_error, compare, grouped_interval
+from .core.metrics import metrics, per_class, reliability, wilson_interval
+from .core.predictions import load_predictions, predictions_table, probabilities
+from .core.predictions import relative_path, save_predictions
+from .core.results import latency, model_size, new_results, over_groups
+from .core.results import protocol_record, results_table
 
 _all_ = [
-    'predictions_table', 'save_predictions', 'load_predictions', 'probabilities', 'relative_path',
-    'wilson_interval', 'grouped_interval', 'accuracy_interval', 'reliability', 'calibration_error',
-    'metrics', 'per_class', 'compare', 'confusion', 'plot_confusions', 'plot_reliability', 'plot_accuracies',
-    'protocol_record', 'over_groups', 'model_size', 'latency', 'new_results', 'results_table',
+    predictions_table, save_predictions, load_predictions, probabilities, relative_path, wilson_interval,
+    grouped_interval, accuracy_interval, reliability, calibration_error, metrics, per_class, compare,
+    confusion, plot_confusions, plot_reliability, plot_accuracies, protocol_record, over_groups, model_size,
+    latency, new_results, results_table,
 ]  # fmt: skip
-# ruff: noqa: F401
 
 # %% ../nbs/06_eval_confusion.ipynb #ccdef2d7
 MODEL_LABELS = {

@@ -22,6 +22,7 @@ from fastai.learner import Learner
 from fastai.tabular.all import accuracy
 from torch import nn
 
+# %% ../nbs/04_fastai_transfer.ipynb #d1cd6de2
 from .core.clips import class_names, targets
 from soundclf.core.embeddings import (
     FrozenNet,
@@ -36,7 +37,7 @@ from soundclf.core.embeddings import (
 from .core.fastai_blocks import HalfPrecision, SoftCrossEntropy, spectrogram_loaders
 from .core.features import cached_features, fit_normalize
 from .core.keys import run_key
-from .core.loop import predict_proba
+from .core.batches import predict_proba
 from .core.predictions import predictions_table
 from .core.runs import Run, finished_run, keep_run, pooled
 from .core.runtime import seed_everything

@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .core.audio import Features
+from .core.batches import predict_proba, training_batches
 from .core.clips import class_names, targets
 from .core.epoch_speed import epoch_times
 from .core.features import cached_features, fit_normalize
 from .core.files import SoundclfError, known_name
 from .core.front_ends import features_for
 from .core.keys import run_key
-from .core.loop import Task, TrainingRecipe, predict_proba, train_run, training_batches
+from .core.loop import Task, TrainingRecipe, train_run
 from .core.predictions import predictions_table
 from .core.runs import Run, pooled
 from .core.splits import Split

@@ -96,11 +96,8 @@ def _same_clips(models: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
     return parts
 
 # %% ../nbs/10_tabular_baselines.ipynb #bf501e5e
-def _with_probabilities(
-    predictions: pd.DataFrame,  # a predictions table
-    weights: np.ndarray,  # not negative, [clips, classes]
-) -> pd.DataFrame:  # a predictions table
-    "The same clips with other probabilities, which are made to add up to one."
+def _with_probabilities(predictions: pd.DataFrame, weights: np.ndarray) -> pd.DataFrame:
+    "The same clips with other probabilities: weights [clips, classes], made to add up to one."
     classes = probabilities(predictions)[1]
     p = weights / weights.sum(1, keepdims=True)
     columns = {f'p_{c}': np.round(p[:, i], 6) for i, c in enumerate(classes)}

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .audio import Features, load_clip
+from .batches import training_batches
 from .clips import class_names, targets
 from .features import cached_features, fit_normalize
-from .loop import Trainer, TrainingRecipe, training_batches
+from .loop import Trainer, TrainingRecipe
 from .results import latency
 from .runtime import seed_everything
 

@@ -112,7 +112,7 @@ def _source_texts() -> dict[str, str]:
     return {name: file.read_text(encoding='utf-8') for name, file in names.items()}
 
 
-_IMPORTED = _source_texts()  # what this process runs, whatever is exported while it runs
+_IMPORTED = _source_texts()  # as imported: what is exported while this process runs does not count
 
 
 def _source_text(
@@ -279,7 +279,7 @@ def table_key(
 def library_versions(
     *packages: str,  # distribution names
 ) -> dict[str, str]:  # name to version
-    "The versions of libraries; not Python's, on which no digit depends."
+    "The versions of libraries; not Python's: results do not depend on it."
     found = versions(*packages)
     return {name: found[name] for name in packages if name in found}
 
