@@ -115,7 +115,7 @@ def settle(self: FeatureStore):
 # %% ../../nbs/core/store.ipynb #5966190c
 def open_store(
     folder: str | Path,  # where its files are
-    durations: Sequence[float],  # seconds of each clip, as its header says
+    durations: Sequence[float],  # seconds of each clip, from its header
     features: Features,  # settings
 ) -> FeatureStore:  # new, or as it was left
     "The store of some clips; raises `SoundclfError` if the folder holds others."
