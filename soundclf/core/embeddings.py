@@ -23,8 +23,8 @@ from .clips import clip_length
 from .features import cached_features
 from .files import cached, known_name, sha256_of, sha256_weights
 from .front_ends import audioset_features, features_for
-from .keys import code_hash, library_versions
-from .runtime import progress, set_threads
+from .keys import code_hash
+from .runtime import library_versions, progress, set_threads
 
 # %% ../../nbs/core/embeddings.ipynb #4dcc17c5
 VIEWS, ZONES = 4, 4

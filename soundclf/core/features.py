@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from .audio import Features, load_clip
 from .files import SoundclfError, data_dir, locked, sha256_of
 from .front_ends import front_end
-from .keys import code_hash, file_digests, library_versions
-from .runtime import progress
+from .keys import code_hash, file_digests
+from .runtime import library_versions, progress
 
 # %% ../../nbs/core/features.ipynb #81350d50
 class _Store:

@@ -28,7 +28,6 @@ class TrainingRecipe:
     "How a network is optimised, whatever it is and whatever it is trained on."
 
     network: str = ''  # its name, for whoever builds it
-    augment: Callable | None = None  # makes the training batches, e.g. an `Augment`; a chapter sets it
     epochs: int = 120  # passes over the training clips
     batch_size: int = 32  # clips per step
     optimizer: str = 'adamw'  # one of OPTIMIZERS
@@ -38,6 +37,10 @@ class TrainingRecipe:
     label_smoothing: float = 0.05  # share of the label spread over all classes
     ema: float = 0.995  # decay of the weight average that is kept; 0 for none
     bfloat16: bool = True  # mixed precision where the device is fast at it
+
+    def augment(self, x: Tensor, y: Tensor, normalize: nn.Module, g: torch.Generator) -> tuple:
+        "A training batch as it is, normalised; a field `augment` of a recipe takes the place of this."
+        return normalize(x), y
 
 # %% ../../nbs/core/loop.ipynb #c5f8ab38
 OPTIMIZERS = {

@@ -17,8 +17,7 @@ from joblib import Parallel, delayed
 from .audio import Features, load_clip
 from .features import features_key
 from .files import SoundclfError, cached, data_dir, sha256_of
-from .keys import library_versions
-from .runtime import progress
+from .runtime import library_versions, progress
 from .urban import SEGMENTED
 
 # %% ../../nbs/core/summary_features.ipynb #deb81bb2
