@@ -99,11 +99,16 @@ def picture_problems() -> Iterator[str]:
     yield from (f'{f} is shown {n} times' for f, n in sorted(shown.items()) if n > 1)
 
 
-def long_modules(most: int = 300) -> Iterator[str]:
+def long_modules(most: int = 300, widest: int = 110) -> Iterator[str]:
+    "Modules of too many lines, or with lines that are too long."
     for path in sorted((ROOT / 'soundclf').rglob('*.py')):
         lines = path.read_text(encoding='utf-8').splitlines()
-        if path.name != '_modidx.py' and len(lines) > most:
+        if path.name == '_modidx.py':
+            continue
+        if len(lines) > most:
             yield f'{path.relative_to(ROOT)} has {len(lines)} lines, and {most} are the most'
+        if max(map(len, lines), default=0) > widest:
+            yield f'{path.relative_to(ROOT)} has a line of more than {widest} characters'
 
 
 def readme_problem() -> list[str]:

@@ -4,10 +4,12 @@
 """
 
 import filecmp
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,6 +25,20 @@ def fresh_copy(copy: Path):
     for command in ('nbdev_clean', 'nbdev_export'):
         program = Path(sys.executable).parent / command
         subprocess.run([str(program)], cwd=copy, check=True)
+    for file in (copy / 'soundclf').rglob('*.py'):
+        if file.name != '_modidx.py':
+            file.write_text(rewrapped(file.read_text(encoding='utf-8')), encoding='utf-8')
+
+
+def rewrapped(module: str) -> str:
+    "A module whose list of names and whose first sentence keep to the length of a line, which nbdev's don't."
+
+    def names(found):
+        return textwrap.fill(' '.join(found.group(0).split()), 110, subsequent_indent=' ' * 11)
+
+    first, _, rest = module.partition('\n')
+    first = textwrap.fill(first, 110) if first.startswith('"""') else first
+    return re.sub(r'^__all__ = \[.*?\]$', names, f'{first}\n{rest}', flags=re.M | re.S)
 
 
 def written(root: Path) -> set[str]:

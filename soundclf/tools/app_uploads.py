@@ -76,7 +76,7 @@ def answer_uploads(
     clf: Classifier,  # a model
     uploads: list[tuple[str, bytes]],  # names and contents
     known: dict | None = None,  # earlier answers; only those of these uploads stay in it
-) -> tuple[pd.DataFrame, dict[int, Answered]]:  # (file, label, probability, error, p_<class>…; by row number)
+) -> tuple[pd.DataFrame, dict[int, Answered]]:  # (file, label, probability, error, p_…; by row)
     "Answers to uploads; a bad one costs its own row."
     known = {} if known is None else known
     rows, answered, used = [], {}, set()
