@@ -5,7 +5,8 @@ import pytest
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    "An empty data folder, no mirror."
+    "An empty data folder, no mirror, and `auto` means what it says."
     monkeypatch.setenv('SOUNDCLF_DATA', str(tmp_path / 'data'))
-    monkeypatch.delenv('SOUNDCLF_MIRROR', raising=False)
+    for setting in ('SOUNDCLF_MIRROR', 'SOUNDCLF_DATASET'):
+        monkeypatch.delenv(setting, raising=False)
     return tmp_path
