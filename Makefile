@@ -129,4 +129,4 @@ tensorboard: $(READY) ## TensorBoard on all runs
 	@$(BIN)/tensorboard --logdir runs
 
 clean: ## remove runs and the rendered book (not data, not the environment)
-	@rm -rf runs site
+	@rm -rf runs site jupyter_execute
