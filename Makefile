@@ -1,5 +1,5 @@
 # soundclf: `make help` lists what there is.
-# Each executed chapter is a target, so that `make -j2 reproduce` does only what is missing.
+# Each executed chapter is a target, so that `make reproduce` does only what is missing.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3
@@ -13,8 +13,6 @@ MIRROR := $(abspath $(wildcard ../shared))
 export SOUNDCLF_MIRROR ?= $(MIRROR)
 export PYTHONHASHSEED := 0
 export JUPYTER_PLATFORM_DIRS := 1
-# Threads wait a moment for the next operation before they sleep: a fifth faster than sleeping at once.
-export GOMP_SPINCOUNT := 5000
 # Freed buffers stay with the process: training asks for the same ones at every step.
 export MALLOC_MMAP_THRESHOLD_ := 33554432
 export MALLOC_TRIM_THRESHOLD_ := 2000000000
@@ -23,13 +21,21 @@ export MALLOC_TRIM_THRESHOLD_ := 2000000000
 override DATASET := $(if $(findstring /,$(DATASET)),$(abspath $(DATASET)),$(DATASET))
 OUT := $(if $(filter 42,$(SEED)),runs,runs/seed-$(SEED))
 RUNS := $(OUT)/$(PROFILE)/$(subst /,_,$(DATASET))
+# Two chapters at once share the cores: a run holds one of them as long as it lasts. In a quick look a chapter
+# is one process.
+ifeq ($(PROFILE),quick)
+export SOUNDCLF_JOBS ?= 1
+else
+export SOUNDCLF_CORES ?= $(abspath $(OUT))/.cores
+endif
 # Some chapters bring data sets of their own; a folder of yours is spared them.
 GENERAL := 01_data 02_transforms 03_scratch_cnn 04_fastai_transfer 05_optuna_tuning 06_eval_confusion 11_own_sounds
 SPECIAL := 07_spoken_digits 08_waveform_cnn 09_audio_tagging 10_tabular_baselines
 CHAPTERS := $(GENERAL) $(if $(findstring /,$(DATASET)),,$(SPECIAL))
 DONE := $(CHAPTERS:%=$(RUNS)/%.ipynb)
 
-.PHONY: help install reproduce test lint verify bench site app screenshots lab tensorboard readme export outputs clean
+.PHONY: help install chapters reproduce test lint verify bench site app screenshots lab tensorboard
+.PHONY: readme export outputs clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -52,12 +58,12 @@ $(READY): constraints.txt settings.ini setup.py pyproject.toml
 
 # Papermill runs a copy of each chapter with its parameters; the copies lie outside nbs/.
 $(RUNS)/%.ipynb: nbs/%.ipynb $(READY)
-	@mkdir -p $(@D)
+	@mkdir -p $(@D) $(OUT)/.cores
 	@echo "== $* ($(PROFILE), $(DATASET)); progress: tail -f $(@D)/$*.log"
-	@SOUNDCLF_QUIET=1 IN_TEST=1 $(BIN)/papermill $< $(@D)/.$*.running.ipynb --cwd nbs -k python3 --progress-bar \
+	@SECONDS=0; SOUNDCLF_QUIET=1 IN_TEST=1 $(BIN)/papermill $< $(@D)/.$*.running.ipynb --cwd nbs -k python3 --progress-bar \
 	    --no-log-output -p dataset "$(DATASET)" -p profile "$(PROFILE)" -p seed $(SEED) -p out "$(OUT)" \
-	    > $(@D)/$*.log 2>&1 || { tail -30 $(@D)/$*.log; exit 1; }
-	@mv $(@D)/.$*.running.ipynb $@
+	    > $(@D)/$*.log 2>&1 || { tail -30 $(@D)/$*.log; exit 1; }; \
+	    mv $(@D)/.$*.running.ipynb $@; echo "== $*: $$SECONDS s"
 
 # A chapter is run again when its module or anything that it stands on has changed. What it trained before is
 # found by its key, so that only what a change touches is trained anew.
@@ -68,13 +74,16 @@ $(RUNS)/03_scratch_cnn.ipynb: soundclf/scratch_cnn.py $(RUNS)/02_transforms.ipyn
 $(RUNS)/04_fastai_transfer.ipynb: soundclf/fastai_transfer.py soundclf/scratch_cnn.py $(RUNS)/02_transforms.ipynb
 $(RUNS)/05_optuna_tuning.ipynb: soundclf/optuna_tuning.py $(RUNS)/03_scratch_cnn.ipynb $(RUNS)/04_fastai_transfer.ipynb
 $(RUNS)/06_eval_confusion.ipynb: soundclf/eval_confusion.py $(RUNS)/05_optuna_tuning.ipynb
-$(RUNS)/07_spoken_digits.ipynb: soundclf/spoken_digits.py $(RUNS)/06_eval_confusion.ipynb
-$(RUNS)/08_waveform_cnn.ipynb: soundclf/waveform_cnn.py $(RUNS)/06_eval_confusion.ipynb
-$(RUNS)/09_audio_tagging.ipynb: soundclf/audio_tagging.py $(RUNS)/06_eval_confusion.ipynb
+$(RUNS)/07_spoken_digits.ipynb: soundclf/spoken_digits.py soundclf/scratch_cnn.py $(RUNS)/02_transforms.ipynb
+$(RUNS)/08_waveform_cnn.ipynb: soundclf/waveform_cnn.py soundclf/scratch_cnn.py $(RUNS)/02_transforms.ipynb
+$(RUNS)/09_audio_tagging.ipynb: soundclf/audio_tagging.py soundclf/scratch_cnn.py $(RUNS)/02_transforms.ipynb
 $(RUNS)/10_tabular_baselines.ipynb: soundclf/tabular_baselines.py $(RUNS)/06_eval_confusion.ipynb
 $(RUNS)/11_own_sounds.ipynb: soundclf/own_sounds.py $(wildcard soundclf/tools/*.py) $(RUNS)/06_eval_confusion.ipynb
 
-reproduce: $(DONE) ## run every chapter end to end: figures, results.json, pictures in the executed notebooks
+chapters: $(DONE)
+
+reproduce: $(READY) ## run every chapter end to end: figures, results.json, pictures in the executed notebooks
+	@$(MAKE) --no-print-directory $(if $(findstring j,$(firstword -$(MAKEFLAGS))),,-j2) chapters
 	@$(BIN)/python scripts/report.py "$(DATASET)" "$(PROFILE)" "$(OUT)"
 	@if [ "$(PROFILE)$(DATASET)$(OUT)" = fullautoruns ]; then $(BIN)/python scripts/outputs.py; fi
 
@@ -90,11 +99,14 @@ test: export MPLBACKEND := Agg
 test: export SOUNDCLF_QUIET := 1
 # Chapters are tested on generated sounds; tests of real recordings name them, where a mirror has them.
 test: export SOUNDCLF_DATASET := synthetic
+# One process is one core: notebooks and tests go side by side, and what they run stays within theirs.
+test: export SOUNDCLF_JOBS := 1
+test: export OMP_NUM_THREADS := 1
 test: lint ## lint, the examples in every notebook, pytest
 	@echo "== the examples in every notebook (nbdev_test)"
 	@$(BIN)/nbdev_test --path nbs --n_workers 2 --timing 2>&1 | cut -c1-300
 	@echo "== pytest"
-	@$(BIN)/python -m pytest -q --durations 8 tests
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations 8 tests
 
 verify: $(READY) ## run the profile twice from nothing: same results.json, same weights
 	@$(BIN)/python scripts/verify.py "$(DATASET)" "$(PROFILE)" "$(SEED)"

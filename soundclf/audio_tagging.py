@@ -8,14 +8,12 @@ __all__ = ['window', 'places', 'fit_store_normalize', 'tag_batches', 'soft_label
            'save_submission']
 
 # %% ../nbs/09_audio_tagging.ipynb #21c3ba61
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,12 +21,13 @@ from .core.audio import Features
 from .core.clips import class_names, targets
 from .core.features import Normalize, from_sums
 from .core.files import SoundclfError, atomic_path
+from .core.jobs import side_by_side
 from .core.keys import run_key
 from .core.loop import Task, train_run
 from .core.predictions import predictions_table, probabilities
 from .core.runs import Run, pooled
 from .core.splits import Split
-from .core.store import FeatureStore, workers
+from .core.store import FeatureStore
 from .scratch_cnn import Recipe, build_network
 
 # %% ../nbs/09_audio_tagging.ipynb #a711776f
@@ -230,13 +229,10 @@ def cross_tag(
     spread: tuple[float, float] = (0.05, 0.2),  # as in `soft_labels`
     scheduler: str | None = None,  # as in `workers`
 ) -> tuple[pd.DataFrame, list[Run]]:  # (predictions of all splits, the runs)
-    "One run per split, each from random weights."
+    "One run per split, each from random weights, side by side."
     settings = recipe, features, Path(folder).resolve(), seed, trust, spread
-    if scheduler or os.environ.get('SOUNDCLF_SCHEDULER'):
-        train = delayed(train_tagger)
-        with workers(scheduler):
-            return pooled(Parallel(-1)(train(table, store, s, *settings) for s in splits))
-    return pooled([train_tagger(table, store, s, *settings) for s in splits])
+    jobs = [(table, store, split, *settings) for split in splits]
+    return pooled(side_by_side(train_tagger, jobs, scheduler=scheduler))
 
 # %% ../nbs/09_audio_tagging.ipynb #cbd6a9f3
 def map_at_3(

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['TransferRecipe', 'audioset_recipe', 'transfer_learner', 'NoPeeking', 'selection_callbacks',
-           'fine_tune_split', 'probe_split', 'cross_tune']
+           'fine_tune_split', 'probe_split', 'compare_transfers', 'cross_tune']
 
 # %% ../nbs/04_fastai_transfer.ipynb #18ef8d26
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -36,6 +36,7 @@ from soundclf.core.embeddings import (
 )
 from .core.fastai_blocks import HalfPrecision, SoftCrossEntropy, spectrogram_loaders
 from .core.features import cached_features, fit_normalize
+from .core.jobs import named_side_by_side
 from .core.keys import run_key
 from .core.batches import predict_proba
 from .core.predictions import predictions_table
@@ -213,7 +214,38 @@ def _with_probe(backbone: str, weight: np.ndarray, bias: np.ndarray) -> nn.Modul
     net.probe.load_state_dict({'weight': torch.from_numpy(weight), 'bias': torch.from_numpy(bias)})
     return nn.ModuleDict({'normalize': nn.Identity(), 'network': net})
 
+# %% ../nbs/04_fastai_transfer.ipynb #ada672cb
+def _transfer_split(table, split, way: TransferRecipe | str, folder, seed) -> Run:
+    "A linear probe on a backbone that is named, or a fine-tuned one."
+    if isinstance(way, str):
+        return probe_split(table, split, folder, way)
+    return fine_tune_split(table, split, way, folder, seed)
+
+
+def _prepare(table: pd.DataFrame, way: TransferRecipe | str):
+    "Computes what all runs of a way need, once, before they ask for it."
+    backbone = way if isinstance(way, str) else way.backbone
+    features = backbone_features(backbone, table, probe=isinstance(way, str))
+    if isinstance(way, str):
+        cached_embeddings(table.path, backbone, features)
+    else:
+        cached_features(table.path, features)
+
 # %% ../nbs/04_fastai_transfer.ipynb #72e1f163
+def compare_transfers(
+    table: pd.DataFrame,  # a clips table
+    splits: Sequence[Split],  # e.g. from `fold_splits`
+    ways: Mapping[str, TransferRecipe | str],  # name -> recipe; or a backbone's name, for a linear probe
+    folder: str | Path,  # where the runs go
+    seed: int = 42,  # the same for every run
+) -> dict[str, tuple[pd.DataFrame, list[Run]]]:  # name -> (predictions of all splits, the runs)
+    "One run per way and split, each from the pretrained weights, side by side."
+    jobs = {name: [(table, split, way, folder, seed) for split in splits] for name, way in ways.items()}
+    for way in ways.values():
+        _prepare(table, way)
+    return {name: pooled(runs) for name, runs in named_side_by_side(_transfer_split, jobs).items()}
+
+
 def cross_tune(
     table: pd.DataFrame,  # a clips table
     splits: Sequence[Split],  # e.g. from `fold_splits`
@@ -221,7 +253,5 @@ def cross_tune(
     folder: str | Path,  # where the runs go
     seed: int = 42,  # the same for every split
 ) -> tuple[pd.DataFrame, list[Run]]:  # (predictions of all splits, the runs)
-    "One run per split, each from the pretrained weights."
-    if isinstance(recipe, str):
-        return pooled([probe_split(table, split, folder, recipe) for split in splits])
-    return pooled([fine_tune_split(table, split, recipe, folder, seed) for split in splits])
+    "One run per split, each from the pretrained weights, side by side."
+    return compare_transfers(table, splits, {'': recipe}, folder, seed)['']

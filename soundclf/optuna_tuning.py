@@ -22,6 +22,7 @@ from .core.audio import Features
 from .core.drawing import PALETTE, label_text, legend_beside, new_figure
 from .core.files import SoundclfError
 from .core.splits import Split
+from .core.studies import finished_trials
 from .fastai_transfer import TransferRecipe, fine_tune_split
 from .scratch_cnn import Recipe, train_split
 
@@ -134,10 +135,12 @@ def trials_frame(
     study: optuna.Study,  # a study
 ) -> pd.DataFrame:  # number, value, complete, and a column per parameter
     "The complete and the pruned trials; the value of a pruned one is the last that it reported."
-    frame = study.trials_dataframe(attrs=('number', 'value', 'state', 'params'))
-    frame = frame[frame.state.isin(['COMPLETE', 'PRUNED']) & frame.value.notna()]
-    frame.columns = frame.columns.str.removeprefix('params_')
-    return frame.assign(complete=frame.state == 'COMPLETE').drop(columns='state')
+    rows = []
+    for index, t in finished_trials(study).items():
+        if t.value is not None:
+            complete = t.state == optuna.trial.TrialState.COMPLETE
+            rows.append({'number': index, 'value': t.value} | t.params | {'complete': complete})
+    return pd.DataFrame(rows)
 
 
 def _colours(frame: pd.DataFrame, by: str) -> dict:
@@ -184,9 +187,9 @@ def _history(frame: pd.DataFrame, by: str):
 def _courses(study: optuna.Study, frame: pd.DataFrame, by: str, step: str):
     "The accuracy of each trial after each epoch that it reported."
     fig, ax = new_figure(size=(9, 4.2))
-    colours = _colours(frame, by)
+    colours, done = _colours(frame, by), finished_trials(study)
     for trial in frame.to_dict('records'):
-        course = pd.Series(study.trials[trial['number']].intermediate_values).sort_index()
+        course = pd.Series(done[trial['number']].intermediate_values).sort_index()
         epochs, color = course.index + 1, colours[trial[by]]
         style = {'lw': 1.4, 'ls': '-'} if trial['complete'] else {'lw': 0.8, 'ls': ':'}
         ax.plot(epochs, 100 * course, color=color, **style)

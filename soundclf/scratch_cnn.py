@@ -5,10 +5,11 @@ step."""
 
 # %% auto #0
 __all__ = ['NETWORKS', 'ReferenceCNN', 'conv_block', 'SmallCNN', 'single_zone', 'level_free', 'build_network',
-           'Recipe', 'reference_recipe', 'train_split', 'scratch_network', 'cross_validate', 'epoch_speedup']
+           'Recipe', 'reference_recipe', 'train_split', 'scratch_network', 'compare_recipes',
+           'cross_validate', 'epoch_speedup']
 
 # %% ../nbs/03_scratch_cnn.ipynb #8b2f1d70
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from .core.epoch_speed import epoch_times
 from .core.features import cached_features, fit_normalize
 from .core.files import SoundclfError, known_name
 from .core.front_ends import features_for
+from .core.jobs import named_side_by_side, whole_machine
 from .core.keys import run_key
 from .core.loop import Task, TrainingRecipe, train_run
 from .core.predictions import predictions_table
@@ -218,6 +220,23 @@ def scratch_network(
     return build_network(config['network'], len(config['classes']), config['input'][0])
 
 # %% ../nbs/03_scratch_cnn.ipynb #c69efd3bcro
+def compare_recipes(
+    table: pd.DataFrame,  # a clips table
+    splits: Sequence[Split],  # e.g. from `fold_splits`
+    settings: Mapping[str, tuple[Recipe, Features]],  # name -> recipe and what its network is given
+    folder: str | Path,  # where the runs go
+    seed: int = 42,  # the same for every run
+    watch: Callable[[int, float], None] | None = None,  # as in `train_split`
+) -> dict[str, tuple[pd.DataFrame, list[Run]]]:  # name -> (predictions of all splits, the runs)
+    "One run per recipe and split, each from random weights, side by side."
+    for features in {f for _, f in settings.values()}:
+        cached_features(table.path, features)  # once, before the runs ask for them
+    jobs = {}
+    for name, (recipe, features) in settings.items():
+        jobs[name] = [(table, split, recipe, features, folder, seed, watch) for split in splits]
+    return {name: pooled(runs) for name, runs in named_side_by_side(train_split, jobs).items()}
+
+
 def cross_validate(
     table: pd.DataFrame,  # a clips table
     splits: Sequence[Split],  # e.g. from `fold_splits`
@@ -226,8 +245,8 @@ def cross_validate(
     folder: str | Path,  # where the runs go
     seed: int = 42,  # the same for every split
 ) -> tuple[pd.DataFrame, list[Run]]:  # (predictions of all splits, the runs)
-    "One run per split, each from random weights."
-    return pooled([train_split(table, split, recipe, features, folder, seed) for split in splits])
+    "One run per split, each from random weights, side by side."
+    return compare_recipes(table, splits, {'': (recipe, features)}, folder, seed)['']
 
 # %% ../nbs/03_scratch_cnn.ipynb #6ad3e742
 def epoch_speedup(
@@ -237,4 +256,5 @@ def epoch_speedup(
     "Seconds per epoch of sound-classifier-using-cnn's network, from files and from our cache."
     recipe, features = reference_recipe(table)
     classes = len(class_names(table))
-    return epoch_times(table, lambda: ReferenceCNN(classes), recipe, features, repeats)
+    with whole_machine():
+        return epoch_times(table, lambda: ReferenceCNN(classes), recipe, features, repeats)

@@ -15,11 +15,12 @@ from sklearn.base import BaseEstimator
 
 from .core.clips import targets
 from .core.files import SoundclfError, known_name
+from .core.jobs import side_by_side
 from .core.metrics import grouped_interval
 from .core.predictions import probabilities
 from .core.splits import Split, inner_split
 from .core.table_estimators import Scores
-from .core.table_models import Candidate, fit_predict, predict_models, side_by_side
+from .core.table_models import Candidate, fit_predict, predict_models
 
 # %% ../nbs/10_tabular_baselines.ipynb #e64d3b03
 def greedy_families(
@@ -120,7 +121,7 @@ def bias_variance(
         for X, build in models.values()
         for i, sample in enumerate(samples)
     )
-    fits = side_by_side(fit_predict, jobs, draws * len(models))
+    fits = side_by_side(fit_predict, jobs, 'fits', draws * len(models))
     answers = np.stack([fit.proba for fit in fits]).reshape(len(models), draws, len(split.test), n_classes)
     parts = [_decomposed(of_model, y[split.test]) for of_model in answers]
     return pd.DataFrame(parts, index=list(models))

@@ -13,8 +13,8 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from .audio import decode
-from .files import SoundclfError, cached, data_dir, sha256_of
-from .keys import code_hash, file_digests
+from .files import SoundclfError, cached, data_dir, file_digests, sha256_of
+from .keys import code_hash
 from .runtime import progress
 
 # %% ../../nbs/core/duplicates.ipynb #e2f4672b

@@ -14,9 +14,10 @@ from joblib import Parallel, delayed
 from torch import Tensor, nn
 
 from .audio import Features, load_clip
-from .files import SoundclfError, data_dir, locked, sha256_of
+from .files import SoundclfError, data_dir, file_digests, locked, sha256_of
 from .front_ends import front_end
-from .keys import code_hash, file_digests
+from .jobs import job_count
+from .keys import code_hash
 from .runtime import library_versions, progress
 
 # %% ../../nbs/core/features.ipynb #81350d50
@@ -71,7 +72,7 @@ def cached_features(
     paths: Sequence[str | Path],  # audio files
     features: Features,  # settings
     cache: str | Path | None = None,  # folder; default `data/features`
-    n_jobs: int = 2,  # threads
+    n_jobs: int | None = None,  # threads; default as in `job_count`
 ) -> np.memmap:  # float32, read-only, one row per file in the given order
     "The features of many files, computed once; raises `SoundclfError` naming a bad file."
     paths = [str(p) for p in paths]
@@ -84,7 +85,7 @@ def cached_features(
     return np.load(path, mmap_mode='r')
 
 # %% ../../nbs/core/features.ipynb #99b376a4
-def _compute(path: Path, paths: Sequence[str | Path], features: Features, n_jobs: int):
+def _compute(path: Path, paths: Sequence[str | Path], features: Features, n_jobs: int | None):
     "Fills the array of `path` in parallel; rows that an earlier run finished stay."
     front = front_end(features)
     store = _Store(path, len(paths), extract(paths[0], features, front).shape)
@@ -93,7 +94,7 @@ def _compute(path: Path, paths: Sequence[str | Path], features: Features, n_jobs
         store.put(row, extract(paths[row], features, front))
 
     todo = store.todo()
-    parallel = Parallel(n_jobs=n_jobs, prefer='threads', return_as='generator_unordered')
+    parallel = Parallel(job_count(n_jobs), prefer='threads', return_as='generator_unordered')
     jobs = parallel(delayed(one)(row) for row in todo)
     for _ in progress(jobs, features.kind, len(todo)):
         pass

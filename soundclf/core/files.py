@@ -3,7 +3,7 @@
 # %% auto #0
 __all__ = ['SoundclfError', 'NoSource', 'known_name', 'repo_dir', 'home_dir', 'data_dir', 'mirror_dir',
            'run_dir', 'figures_dir', 'atomic_path', 'locked', 'cached', 'write_json', 'read_json',
-           'sha256_file', 'sha256_of', 'sha256_weights']
+           'sha256_file', 'sha256_of', 'file_digests', 'sha256_weights']
 
 # %% ../../nbs/core/files.ipynb #945aa9fa
 import contextlib
@@ -12,7 +12,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 # %% ../../nbs/core/files.ipynb #6dfe45fa
@@ -183,6 +184,20 @@ def sha256_of(
     "The SHA-256 of some values, the same in every process and on every machine."
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+# %% ../../nbs/core/files.ipynb #016dd533
+@cache
+def _digest(path: str, size: int, changed: int) -> str:
+    "The hash of a file, remembered as long as its size and time stay."
+    return sha256_file(path)
+
+
+def file_digests(
+    paths: Sequence[str | Path],  # files
+) -> list[str]:  # SHA-256 of each; a file is read again when its size or time changes
+    "The content hashes of many files."
+    stats = [Path(p).stat() for p in paths]
+    return [_digest(str(p), s.st_size, s.st_mtime_ns) for p, s in zip(paths, stats)]
 
 # %% ../../nbs/core/files.ipynb #d2eea17d
 def sha256_weights(

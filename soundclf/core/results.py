@@ -5,11 +5,13 @@ __all__ = ['protocol_record', 'over_groups', 'model_size', 'latency', 'new_resul
            'results_table']
 
 # %% ../../nbs/core/results.ipynb #1a9e7746
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 
+from .jobs import whole_machine
 from .metrics import accuracy_interval, metrics, wilson_interval
 from .runtime import has_fast_bfloat16, versions
 
@@ -96,17 +98,17 @@ def latency(
     call: Callable[[], object],  # a function without arguments
     repeats: int = 20,  # timed calls after three that warm up
 ) -> float:  # median seconds per call
-    "The median time of a call."
-    import time
+    "The median time of a call, with no other chapter's run beside it."
+    with whole_machine():
+        for _ in range(3):
+            call()
+        return float(np.median([_seconds(call) for _ in range(repeats)]))
 
-    for _ in range(3):
-        call()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times))
+
+def _seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
 
 # %% ../../nbs/core/results.ipynb #9eb9d078
 def new_results(

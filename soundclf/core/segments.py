@@ -5,10 +5,11 @@ them into consecutive seconds."""
 
 # %% auto #0
 __all__ = ['RATE', 'read_waves', 'fit_level', 'normalised', 'loud_starts', 'cut', 'SegmentSampler',
-           'cut_seconds', 'predict_seconds', 'segment_batches', 'segment_task']
+           'cut_seconds', 'predict_seconds', 'SegmentRecipe', 'segment_batches', 'segment_task']
 
 # %% ../../nbs/core/segments.ipynb #9e50b35c
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from .features import Normalize
 from .loop import Task, TrainingRecipe
 from .predictions import predictions_table
 from .splits import Split
+from .wave_augment import WaveAugment
 
 # %% ../../nbs/core/segments.ipynb #ffee5530
 RATE = 16000  # Hz
@@ -176,6 +178,28 @@ def predict_seconds(
         parts.append(logits.float().softmax(1))
     found = predictions_table(rows, np.arange(len(rows)), torch.cat(parts).numpy(), classes)
     return found.assign(start=rows.start.to_numpy(), peak=np.round(rows.peak.to_numpy('float64'), 4))
+
+# %% ../../nbs/core/segments.ipynb #b084703d
+@dataclass(frozen=True, kw_only=True)
+class SegmentRecipe(TrainingRecipe):
+    "How a waveform network is trained; the defaults are those of the 1-D convolutional project."
+
+    network: str = 'reference'  # or filterbank
+    epochs: int = 15  # of `steps` batches
+    steps: int = 75  # batches per epoch
+    optimizer: str = 'adam'  # as in `TrainingRecipe`
+    lr: float = 1e-3  # learning rate, constant
+    weight_decay: float = 0.0  # none
+    one_cycle: bool = False  # constant learning rate
+    label_smoothing: float = 0.0  # none
+    ema: float = 0.0  # no average of the weights
+    bfloat16: bool = False  # full precision
+    augment: WaveAugment = WaveAugment()  # changes of the training segments
+    min_peak: float = 0.5  # of a segment, in standard deviations of the training files
+    even: bool = False  # draw every file alike, instead of every moment
+    kernel: int = 4  # taps, of the ten-layer network
+    stride: int = 2  # of the ten-layer network
+    filters: int = 10  # per layer of the ten-layer network
 
 # %% ../../nbs/core/segments.ipynb #a0d200ca
 def segment_batches(

@@ -18,6 +18,7 @@ from joblib import Parallel, delayed
 from .audio import Features, load_clip
 from .features import features_key
 from .files import SoundclfError, cached, data_dir, sha256_of
+from .jobs import job_count
 from .runtime import library_versions, progress
 from .urban import SEGMENTED
 
@@ -181,7 +182,7 @@ def audio_table(
     paths: Sequence[str | Path],  # audio files
     settings: Features,  # rate, length, window, mel bands
     cache: str | Path | None = None,  # folder; default `data/features`
-    n_jobs: int = 2,  # threads
+    n_jobs: int | None = None,  # threads; default as in `job_count`
 ) -> pd.DataFrame:  # float32, one row per file
     "The summarised features of many files, computed once; raises `SoundclfError` naming a bad file."
     if not len(paths):
@@ -190,7 +191,7 @@ def audio_table(
 
     def make(tmp):
         jobs = [delayed(_summary_of)(path, settings) for path in paths]
-        rows = Parallel(n_jobs=n_jobs, prefer='threads', return_as='generator')(jobs)
+        rows = Parallel(job_count(n_jobs), prefer='threads', return_as='generator')(jobs)
         frame = pd.DataFrame(list(progress(rows, 'features', len(paths)))).astype('float32')
         frame.to_csv(tmp, index=False)
 

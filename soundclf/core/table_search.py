@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from optuna.samplers import GridSampler
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import make_pipeline
 
@@ -24,7 +23,7 @@ from .clips import class_names, targets
 from .files import SoundclfError, known_name
 from .model_sizes import fitted_size
 from .splits import Split
-from .studies import best_trial, open_study, run_study
+from .studies import GridOf, best_trial, finished_trials, open_study, run_study
 from .table_estimators import KernelSVM, Scores, class_probabilities
 from .table_models import Fit
 from .tracking import log_run
@@ -168,7 +167,7 @@ class SearchPlan:
     folder: Path  # where the journals are
     grid: Mapping[str, Sequence]  # parameter -> values, all of which are tried
     trials: int = 15  # of TPE, after the grid
-    seed: int = 42  # of grid and TPE
+    seed: int = 42  # of TPE
     grid_tracker: str | None = None  # where the grid is logged, one of TRACKERS
     tracker: str | None = None  # where TPE is logged
 
@@ -189,12 +188,12 @@ def search_half(
 ) -> Winner:
     "The best trial of a grid and of TPE in one half of the folds; a search that was cut off goes on."
     split = half_split(table, half)
-    grid = open_study(f'grid-{half}', plan.folder, GridSampler(plan.grid, seed=plan.seed))
+    grid = open_study(f'grid-{half}', plan.folder, GridOf(plan.grid))
     objective = svm_objective(table, tables, split, plan.folder, plan.grid_tracker, plan.grid)
     cells = int(np.prod([len(values) for values in plan.grid.values()]))
     run_study(grid, objective, cells)
     tpe = open_study(f'tpe-{half}', plan.folder, 'tpe', plan.seed + half)
-    if not tpe.trials:
+    if 0 not in finished_trials(tpe):
         tpe.enqueue_trial(best_trial(grid).params)
     run_study(tpe, svm_objective(table, tables, split, plan.folder, plan.tracker), plan.trials)
     best = max((best_trial(grid), best_trial(tpe)), key=lambda trial: trial.value)
