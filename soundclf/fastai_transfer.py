@@ -240,12 +240,13 @@ def compare_transfers(
     seed: int = 42,  # the same for every run
 ) -> dict[str, tuple[pd.DataFrame, list[Run]]]:  # name -> (predictions of all splits, the runs)
     "One run per way and split, each from the pretrained weights, side by side."
-    jobs = {name: [(table, split, way, folder, seed) for split in splits] for name, way in ways.items()}
-    for way in ways.values():
+    jobs = {}
+    for name, way in ways.items():
         _prepare(table, way)
+        jobs[name] = [(table, split, way, folder, seed) for split in splits]
     return {name: pooled(runs) for name, runs in named_side_by_side(_transfer_split, jobs).items()}
 
-
+# %% ../nbs/04_fastai_transfer.ipynb #fc0295ba
 def cross_tune(
     table: pd.DataFrame,  # a clips table
     splits: Sequence[Split],  # e.g. from `fold_splits`

@@ -236,7 +236,7 @@ def compare_recipes(
         jobs[name] = [(table, split, recipe, features, folder, seed, watch) for split in splits]
     return {name: pooled(runs) for name, runs in named_side_by_side(train_split, jobs).items()}
 
-
+# %% ../nbs/03_scratch_cnn.ipynb #a686447f
 def cross_validate(
     table: pd.DataFrame,  # a clips table
     splits: Sequence[Split],  # e.g. from `fold_splits`

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, islice
 from pathlib import Path
 
 from joblib import Parallel, cpu_count, delayed, parallel_config
@@ -86,7 +87,7 @@ def workers(
     with _client(scheduler), parallel_config('dask'):
         yield 'dask'
 
-
+# %% ../../nbs/core/jobs.ipynb #3ca287bd
 def _client(scheduler: str):
     from distributed import Client
 
@@ -111,7 +112,7 @@ def _as_job() -> Iterator[None]:
     finally:
         _INSIDE = was
 
-
+# %% ../../nbs/core/jobs.ipynb #0fc7d8eb
 def _elsewhere(
     work: Callable,  # to be called
     job: tuple,  # its arguments
@@ -147,7 +148,7 @@ def side_by_side(
         done = run(delayed(_elsewhere)(work, job, slots, cells) for job in jobs)
         return list(progress(done, desc, total))
 
-
+# %% ../../nbs/core/jobs.ipynb #dc95203f
 def _here(work: Callable, jobs: Iterable[tuple]) -> Iterator:
     "The results of jobs that this process does one after the other."
     from threadpoolctl import threadpool_limits
@@ -165,5 +166,5 @@ def named_side_by_side(
     **kw,  # passed on to `side_by_side`
 ) -> dict[str, list]:  # name of a group -> results in the order of its jobs
     "The results of several groups of jobs, all in one line."
-    done = iter(side_by_side(work, [job for group in jobs.values() for job in group], desc, **kw))
-    return {name: [next(done) for _ in group] for name, group in jobs.items()}
+    done = iter(side_by_side(work, list(chain(*jobs.values())), desc, **kw))
+    return {name: list(islice(done, len(group))) for name, group in jobs.items()}

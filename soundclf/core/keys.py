@@ -137,7 +137,7 @@ def live_cells() -> tuple[str, list[str]]:  # (module that this notebook exports
     modules = re.findall(r'^#\|\s*default_exp\s+(\S+)', '\n'.join(cells), re.M)
     return modules[-1] if modules else '', cells
 
-
+# %% ../../nbs/core/keys.ipynb #ec2dde8b
 def adopt_cells(sent: tuple[str, list[str]]):  # what `live_cells` gave in another process
     "Makes keys here the same as in the notebook that sends a job."
     global _SENT

@@ -26,7 +26,7 @@ def trial_index(
     "Which trial of a study this is; one that was killed and done again has the index that it had."
     return trial.user_attrs.get('index', trial.number)
 
-
+# %% ../../nbs/core/studies.ipynb #6d55bae9
 class IndexSampler(BaseSampler):
     "Random search or TPE in which every draw follows from seed, index and parameter name."
 
@@ -75,15 +75,15 @@ class PeerPruner(optuna.pruners.MedianPruner):
         super().__init__(**kw)
         self.among = among
 
+    def kind_of(self, trial: FrozenTrial) -> list:
+        return [trial.params.get(k) for k in self.among]
+
     def prune(self, study, trial):
         wave = trial_index(trial) // _WAVE
 
-        def is_peer(other):
-            same = all(other.params.get(k) == trial.params.get(k) for k in self.among)
-            return same and trial_index(other) // _WAVE < wave
-
         def get_trials(**kw):
-            return [t for t in study.get_trials(**kw) if is_peer(t)]
+            earlier = [t for t in study.get_trials(**kw) if trial_index(t) // _WAVE < wave]
+            return [t for t in earlier if self.kind_of(t) == self.kind_of(trial)]
 
         peers = SimpleNamespace(direction=study.direction, get_trials=get_trials)
         return super().prune(peers, trial)
@@ -181,7 +181,7 @@ def _run_trial(study: optuna.Study, objective: Callable, index: int):
             study.tell(trial, state=TrialState.FAIL)
             raise
 
-
+# %% ../../nbs/core/studies.ipynb #62ed26d4
 def _claim(study: optuna.Study, index: int):
     "A lock for one trial; the operating system frees it when its process dies."
     from filelock import FileLock
