@@ -33,13 +33,16 @@ def show_results(name: str, profile: str, out: str):
     print(f'Made: {len(list(folder.glob("*.png")))} figures, results.json and predictions in {folder}')
 
 
-def missing_pictures(executed: Path) -> int:
-    "How many more figures an executed chapter saves than it shows."
+def missing_pictures(executed: Path, full: bool) -> int:
+    "How many cells of an executed chapter save a figure and show none; some draw in a full run only."
     cells = json.loads(executed.read_text(encoding='utf-8'))['cells']
     code = [c for c in cells if c['cell_type'] == 'code']
     bare = 0
     for cell in code:
-        saves = 'save_figure(' in ''.join(cell['source']) and 'export' not in ''.join(cell['source'])[:12]
+        source = ''.join(cell['source'])
+        saves = 'save_figure(' in source and 'export' not in source[:12]
+        if not full and 'if full:' in source:
+            continue
         shown = any('image/png' in o.get('data', {}) for o in cell['outputs'])
         bare += saves and not shown
     return bare
@@ -53,7 +56,8 @@ if __name__ == '__main__':
     for name in names_of(dataset):
         show_results(name, profile, out)
     folder = Path(out) / profile / dataset.replace('/', '_')
-    bare = {f.name: n for f in sorted(folder.glob('[0-9]*.ipynb')) if (n := missing_pictures(f))}
+    full = profile == 'full'
+    bare = {f.name: n for f in sorted(folder.glob('[0-9]*.ipynb')) if (n := missing_pictures(f, full))}
     print(f'Executed chapters, with their pictures, are in {folder}.')
     if note:
         print(note)

@@ -5,19 +5,23 @@ __all__ = ['trial_index', 'IndexSampler', 'GridOf', 'PeerPruner', 'open_study', 
            'finished_trials', 'run_study', 'best_trial', 'study_summary']
 
 # %% ../../nbs/core/studies.ipynb #9b63421f
+import time
 import warnings
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 
 import optuna
+from fastcore.basics import patch
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from .files import SoundclfError, known_name
 from .jobs import side_by_side
+from .study_storage import LOST, claim, patiently, study_storage
 
 # %% ../../nbs/core/studies.ipynb #70c0476f
 def trial_index(
@@ -75,18 +79,24 @@ class PeerPruner(optuna.pruners.MedianPruner):
         super().__init__(**kw)
         self.among = among
 
-    def kind_of(self, trial: FrozenTrial) -> list:
-        return [trial.params.get(k) for k in self.among]
-
     def prune(self, study, trial):
         wave = trial_index(trial) // _WAVE
 
         def get_trials(**kw):
             earlier = [t for t in study.get_trials(**kw) if trial_index(t) // _WAVE < wave]
-            return [t for t in earlier if self.kind_of(t) == self.kind_of(trial)]
+            return [t for t in earlier if self.kind(t) == self.kind(trial)]
 
         peers = SimpleNamespace(direction=study.direction, get_trials=get_trials)
         return super().prune(peers, trial)
+
+# %% ../../nbs/core/studies.ipynb #31c6d7f5
+@patch
+def kind(
+    self: PeerPruner,
+    trial: FrozenTrial,  # of a study
+) -> list:  # values of the parameters that peers share
+    "What a trial has in common with its peers."
+    return [trial.params.get(k) for k in self.among]
 
 # %% ../../nbs/core/studies.ipynb #d237bb4e
 def open_study(
@@ -96,29 +106,20 @@ def open_study(
     seed: int = 42,  # seed of the sampler
     warmup: int = 5,  # steps before a trial may be pruned
     among: tuple[str, ...] = (),  # parameters that trials must share to be compared
-) -> optuna.Study:  # new, or continued from the journal
-    "A study that maximises, stored in `folder/NAME.journal`; prunes once five peers are complete."
+    storage: str | None = None,  # a database; default `$SOUNDCLF_STORAGE`, else `folder/NAME.journal`
+) -> optuna.Study:  # new, or continued from where it is stored
+    "A study that maximises; prunes once five peers are complete."
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if not isinstance(sampler, BaseSampler):
         samplers = {'random': RandomSampler, 'tpe': TPESampler}
         sampler = IndexSampler(samplers[known_name(sampler, samplers, 'sampler')], seed)
-    return optuna.create_study(
-        storage=_journal(Path(folder) / f'{name}.journal'),
-        study_name=name,
-        direction='maximize',
-        load_if_exists=True,
-        sampler=sampler,
-        pruner=PeerPruner(among, n_startup_trials=5, n_warmup_steps=warmup),
-    )
-
-# %% ../../nbs/core/studies.ipynb #f931cd3b
-def _journal(path: Path):
-    "Optuna's storage in one file, which several processes may share."
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path))))
+    kind = {
+        'storage': study_storage(Path(folder) / f'{name}.journal', storage),
+        'sampler': sampler,
+        'pruner': PeerPruner(among, n_startup_trials=5, n_warmup_steps=warmup),
+        'direction': 'maximize',
+    }
+    return patiently(partial(optuna.create_study, study_name=name, load_if_exists=True, **kind))
 
 # %% ../../nbs/core/studies.ipynb #c13b23b5
 def is_finished(
@@ -135,7 +136,7 @@ def finished_trials(
 ) -> dict[int, FrozenTrial]:  # index -> trial
     "The trials that count, in the order of their index."
     found = {}
-    for trial in filter(is_finished, study.trials):
+    for trial in filter(is_finished, patiently(study.get_trials)):
         found.setdefault(trial_index(trial), trial)
     return dict(sorted(found.items()))
 
@@ -149,11 +150,12 @@ def run_study(
     "The study with `n_trials` finished trials; does only what is missing, one wave after the other."
     size = 1 if _learns(study.sampler) else _WAVE
     for start in range(0, n_trials, size):
-        done = finished_trials(study)
-        wave = [i for i in range(start, min(start + size, n_trials)) if i not in done]
-        if wave:
-            jobs = [(study, objective, i) for i in wave]
-            side_by_side(_run_trial, jobs, f'trials {wave[0]} to {wave[-1]}', n_jobs=n_jobs)
+        wave = range(start, min(start + size, n_trials))
+        while missing := [i for i in wave if i not in finished_trials(study)]:
+            jobs = [(study, objective, i) for i in missing]
+            done = side_by_side(_run_trial, jobs, f'trials {missing[0]} to {missing[-1]}', n_jobs=n_jobs)
+            if not any(done):  # other workers are at the rest of this wave
+                time.sleep(0.5)
     return study
 
 
@@ -162,32 +164,54 @@ def _learns(sampler: BaseSampler) -> bool:
     return getattr(sampler, 'make', None) is TPESampler
 
 # %% ../../nbs/core/studies.ipynb #b50e6973
-def _run_trial(study: optuna.Study, objective: Callable, index: int):
-    "Does one trial, unless another terminal has done it meanwhile."
-    with _claim(study, index), warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        if index in finished_trials(study):
-            return
-        trial = study.ask()
-        trial.set_user_attr('index', index)
-        try:
-            study.tell(trial, objective(trial))
-        except optuna.TrialPruned:
-            study.tell(trial, state=TrialState.PRUNED)
-        except SoundclfError as e:
-            trial.set_user_attr('failed', str(e))
-            study.tell(trial, state=TrialState.FAIL)
-        except BaseException:
-            study.tell(trial, state=TrialState.FAIL)
-            raise
+def _run_trial(
+    study: optuna.Study,
+    objective: Callable[[optuna.Trial], float],
+    index: int,  # which trial
+) -> bool:  # whether it is finished now
+    "Does one trial, unless another worker is at it."
+    claimed = claim(study, index)
+    try:
+        if not claimed.take():
+            return False
+        if index not in finished_trials(study):
+            _attempt(study, objective, index, claimed)
+    except LOST:  # a database that was started anew: the trial is asked again
+        time.sleep(1)
+        return False
+    finally:
+        claimed.free()
+    return True
 
-# %% ../../nbs/core/studies.ipynb #62ed26d4
-def _claim(study: optuna.Study, index: int):
-    "A lock for one trial; the operating system frees it when its process dies."
-    from filelock import FileLock
+# %% ../../nbs/core/studies.ipynb #6bff5eab
+def _attempt(study: optuna.Study, objective: Callable, index: int, claimed):
+    "One trial that is ours; the reason of a failure goes into it."
+    _bury(study, index)
+    trial = study.ask()
+    trial.set_user_attr('index', index)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            end = {'values': objective(trial)}
+    except optuna.TrialPruned:
+        end = {'state': TrialState.PRUNED}
+    except SoundclfError as e:
+        trial.set_user_attr('failed', str(e))
+        end = {'state': TrialState.FAIL}
+    except BaseException:
+        study.tell(trial, state=TrialState.FAIL)
+        raise
+    claimed.hold()
+    if index in finished_trials(study):  # the claim was lost, and another worker was faster
+        end = {'state': TrialState.FAIL}
+    study.tell(trial, **end)
 
-    journal = study._storage._backend._file_path
-    return FileLock(f'{journal}.{index}.lock')
+# %% ../../nbs/core/studies.ipynb #4e582b7b
+def _bury(study: optuna.Study, index: int):
+    "Marks the trials of this index as failed that still count as running: their worker is dead."
+    for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+        if trial.user_attrs.get('index') == index:
+            study.tell(trial.number, state=TrialState.FAIL)
 
 # %% ../../nbs/core/studies.ipynb #94d3327a
 def best_trial(

@@ -14,15 +14,17 @@ from ..core.files import SoundclfError, known_name
 from .commands_listen import label, live
 from .commands_predict import export, predict
 from .commands_train import data, evaluate, train
+from .commands_tune import tune
 
 # %% ../../nbs/tools/commands.ipynb #8fec14d5
-COMMANDS = {f.__name__: f for f in (predict, train, evaluate, export, live, data, label)}
+COMMANDS = {f.__name__: f for f in (predict, train, evaluate, tune, export, live, data, label)}
 EXTRAS = {
     'onnxruntime': 'onnx',
     'sounddevice': 'live',
     'streamlit': 'app',
     'lightgbm': 'tabular',
     'xgboost': 'tabular',
+    'psycopg': 'cluster',
 }
 
 

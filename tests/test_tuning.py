@@ -1,0 +1,133 @@
+"Studies that four workers share, one of them killed in a trial, on a file and on a real PostgreSQL server."
+
+import getpass
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+TRIALS = 20
+WORKER = '''
+import os, sys, time
+import optuna
+from soundclf.core.studies import open_study, run_study, trial_index
+
+def objective(trial):
+    x = trial.suggest_float('x', 0, 1)
+    kind = trial.suggest_categorical('kind', ['a', 'b'])
+    for step in range(6):
+        trial.report(x * step, step)
+        time.sleep(float(sys.argv[2]))
+        if trial_index(trial) == 7 and len(sys.argv) > 3:
+            print('in trial 7', flush=True)
+            time.sleep(60)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+    return x + (kind == 'a')
+
+os.environ['SOUNDCLF_JOBS'] = '1'
+run_study(open_study('shared', sys.argv[1], warmup=1), objective, TRIALS)
+'''.replace('TRIALS', str(TRIALS))
+
+
+def start(folder, pause='0.05', *more):
+    words = [sys.executable, '-c', WORKER, str(folder), pause, *more]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+
+
+def found(folder) -> list:
+    "Index, value, end and parameters of every finished trial."
+    from soundclf.core.studies import finished_trials, open_study
+
+    study = open_study('shared', folder, warmup=1)
+    finished = [t for t in study.trials if t.state.name in ('COMPLETE', 'PRUNED')]
+    indices = [t.user_attrs['index'] for t in finished]
+    assert sorted(indices) == list(range(TRIALS)), 'a trial is missing, or was done twice'
+    return [(i, t.value, t.state.name, t.params) for i, t in finished_trials(study).items()]
+
+
+@pytest.fixture
+def alone(tmp_path, monkeypatch):
+    "What one worker finds, on a file."
+    monkeypatch.delenv('SOUNDCLF_STORAGE', raising=False)
+    assert start(tmp_path / 'alone', '0').wait(120) == 0
+    return found(tmp_path / 'alone')
+
+
+def share(folder, meanwhile=None):
+    "Four workers at one study; the first is killed in trial 7, while the others are at work."
+    first = start(folder, '0.02', 'stop in trial 7')
+    assert first.stdout.readline() == 'in trial 7\n'
+    others = [start(folder) for _ in range(3)]
+    time.sleep(3)
+    first.send_signal(signal.SIGKILL)
+    if meanwhile:
+        meanwhile()
+    for worker in others:
+        assert worker.wait(180) == 0
+
+
+def test_four_workers_share_a_file(tmp_path, alone):
+    share(tmp_path / 'shared')
+    assert found(tmp_path / 'shared') == alone
+    assert {'COMPLETE', 'PRUNED'} == {end for _, _, end, _ in alone}
+
+
+def postgres_folder() -> Path:
+    "The folder of PostgreSQL's programs, which are installed where that is possible."
+    pytest.importorskip('psycopg')
+
+    def programs():
+        return sorted(Path('/usr/lib/postgresql').glob('*/bin/initdb'))
+
+    if initdb := shutil.which('initdb'):
+        return Path(initdb).parent
+    if not programs() and shutil.which('apt-get') and os.geteuid() == 0:
+        for words in (['update', '-q'], ['install', '-y', '-q', 'postgresql']):
+            subprocess.run(['apt-get', *words], capture_output=True, timeout=240)
+    if not programs():
+        pytest.skip('no PostgreSQL here, and it cannot be installed: install it to run this test')
+    return programs()[-1].parent
+
+
+@pytest.fixture
+def server(tmp_path):
+    "A PostgreSQL server of its own, as an ordinary user: (address, a function that starts it anew)."
+    programs = postgres_folder()
+    user = 'postgres' if os.geteuid() == 0 else getpass.getuser()
+    data = Path(f'/tmp/pg-{os.getpid()}')
+    data.mkdir()
+    shutil.chown(data, user)
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+
+    def run(program, *words):
+        done = subprocess.run(
+            [str(programs / program), *words], user=user, cwd='/tmp', stdout=subprocess.DEVNULL, timeout=60
+        )
+        assert done.returncode == 0
+
+    run('initdb', '-D', str(data / 'db'), '-A', 'trust', '-U', 'me', '--no-sync')
+    options = f'-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={data}'
+    control = ['-D', str(data / 'db'), '-w', '-o', options, '-l', str(data / 'log')]
+    run('pg_ctl', *control, 'start')
+    address = f'postgresql://me@127.0.0.1:{port}/postgres'
+    yield address, lambda: run('pg_ctl', *control, '-m', 'fast', 'restart')
+    run('pg_ctl', '-D', str(data / 'db'), '-m', 'immediate', 'stop')
+    shutil.rmtree(data)
+
+
+def test_four_workers_share_a_database(tmp_path, alone, server, monkeypatch):
+    address, restart = server
+    monkeypatch.setenv('SOUNDCLF_STORAGE', address)
+
+    share(tmp_path / 'unused', restart)
+    assert found(tmp_path / 'unused') == alone
+    assert not (tmp_path / 'unused').exists()
