@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .core.audio import Features
+from .core.batches import device_of
 from .core.clips import class_names, targets
 from .core.features import Normalize, from_sums
 from .core.files import SoundclfError, atomic_path
@@ -26,6 +27,7 @@ from .core.keys import run_key
 from .core.loop import Task, train_run
 from .core.predictions import predictions_table, probabilities
 from .core.runs import Run, pooled
+from .core.runtime import cpu_generator
 from .core.splits import Split
 from .core.store import FeatureStore
 from .scratch_cnn import Recipe, build_network
@@ -79,17 +81,18 @@ def tag_batches(
     recipe: Recipe,  # batch size and augmentation
     frames: int,  # of a window
     normalize: nn.Module,  # constants of the training rows
-    g: torch.Generator,  # draws order, windows, augmentation
+    g: torch.Generator,  # draws order, windows, augmentation, on the device of the training
 ) -> Iterator[tuple[Tensor, Tensor]]:  # (inputs, label weights)
     "One epoch of random windows."
-    order = rows[torch.randperm(len(rows), generator=g).numpy()]
+    draws = cpu_generator(g)
+    order = rows[torch.randperm(len(rows), generator=draws).numpy()]
     size = min(recipe.batch_size, len(rows))
     for i in range(0, len(order) - size + 1, size):
         pick = order[i : i + size]
-        at = torch.rand(size, generator=g).tolist()
+        at = torch.rand(size, generator=draws).tolist()
         windows = [window(store.get(r), frames, a) for r, a in zip(pick, at)]
-        x = torch.from_numpy(np.stack(windows)[:, None])
-        yield recipe.augment(x, torch.from_numpy(labels[pick]), normalize, g)
+        x = torch.from_numpy(np.stack(windows)[:, None]).to(g.device)
+        yield recipe.augment(x, torch.from_numpy(labels[pick]).to(g.device), normalize, g)
 
 # %% ../nbs/09_audio_tagging.ipynb #a61ebdd5
 def soft_labels(
@@ -163,13 +166,15 @@ def predict_tags(
     most: int = 5,  # windows of a long clip, at most
 ) -> np.ndarray:  # probabilities [len(rows), classes]
     "Mean probabilities of windows spread evenly over each clip."
+    device = device_of(net)
     net.eval()
+    normalize = normalize.to(device)
     found = []
     for r in rows:
         x = store.get(r)
         windows = [window(x, frames, at) for at in places(x.shape[1], frames, most)]
-        batch = normalize(torch.from_numpy(np.stack(windows)[:, None]))
-        found.append(net(batch).float().softmax(1).mean(0))
+        batch = normalize(torch.from_numpy(np.stack(windows)[:, None]).to(device))
+        found.append(net(batch).float().softmax(1).mean(0).cpu())
     return torch.stack(found).numpy()
 
 # %% ../nbs/09_audio_tagging.ipynb #f444d75e
@@ -204,7 +209,7 @@ def _tagging_task(table, store, split, recipe, features, labels, g: torch.Genera
     train = np.setdiff1d(split.train, missing)
     rows = np.setdiff1d(split.judged, missing)
     classes, frames = class_names(table), features.frames
-    normalize = fit_store_normalize(store, train)
+    normalize = fit_store_normalize(store, train).to(g.device)
     network = build_tagger(recipe.network, len(classes))
     steps = max(1, len(train) // recipe.batch_size)
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .core.audio import Features
-from .core.batches import predict_proba, training_batches
+from .core.batches import on_device, predict_proba, training_batches
 from .core.clips import class_names, targets
 from .core.epoch_speed import epoch_times
 from .core.features import cached_features, fit_normalize
@@ -196,10 +196,11 @@ def _check_mixup(augment: Augment, features: Features):
 # %% ../nbs/03_scratch_cnn.ipynb #0ca58685
 def _scratch_task(table, split, recipe, features, g: torch.Generator) -> Task:
     "What `train_run` needs to know: the network, its batches, and how it is judged."
-    x = cached_features(table.path, features)
+    cached = cached_features(table.path, features)
+    x = on_device(cached, g.device)
     y = targets(table)
     classes = class_names(table)
-    normalize = fit_normalize(x, split.train)
+    normalize = fit_normalize(cached, split.train).to(g.device)
 
     def batches():
         return training_batches(x, y, split.train, len(classes), recipe, normalize, g)

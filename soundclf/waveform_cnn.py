@@ -24,6 +24,7 @@ from .core.keys import run_key
 from .core.loop import train_run
 from .core.predictions import predictions_table, probabilities
 from .core.runs import Run, pooled
+from .core.runtime import default_generator
 from .core.segments import RATE, SegmentRecipe, segment_task
 from .core.splits import Split
 from .core.wave_augment import WaveAugment
@@ -241,7 +242,7 @@ def _conv_stack() -> nn.Sequential:  # [B, 1, bands, frames] to [B, 80, …]
 def forward(self: FilterbankNet, x: Tensor) -> Tensor:
     h = self.norm(self.power(x))[:, None]
     if self.training:
-        h = mask(h, torch.default_generator, 2, 12, 12, 0.0)
+        h = mask(h, default_generator(h.device), 2, 12, 12, 0.0)
     h = self.body(h).float()
     h = F.adaptive_avg_pool2d(h, (self.zones, h.shape[3])).flatten(1, 2)
     return self.head(self.dropout(torch.cat([h.mean(2), h.amax(2)], 1)))

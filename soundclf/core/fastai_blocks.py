@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .clips import class_names
-from .runtime import best_device, has_fast_bfloat16
+from .runtime import has_fast_bfloat16
 from .splits import Split
 
 # %% ../../nbs/core/fastai_blocks.ipynb #97ea1ee3
@@ -81,12 +81,13 @@ def spectrogram_loaders(
     normalize: nn.Module,  # constants of the training rows
     augment: Callable,  # of training batches, e.g. an `Augment`
     batch_size: int,  # clips per step
-    g: torch.Generator,  # draws the augmentation
+    g: torch.Generator,  # draws the augmentation, on the device of the training
 ) -> DataLoaders:  # training and validation
     "fastai loaders of cached spectrograms."
     classes, labels = class_names(table), table.label.to_numpy()
     rows = split.valid if len(split.valid) else split.test
     items = np.concatenate([split.train, rows]).tolist()
+    normalize = normalize.to(g.device)
     block = DataBlock(
         (SpectrogramBlock(x), CategoryBlock(vocab=classes)),
         get_y=labels.__getitem__,
@@ -94,7 +95,7 @@ def spectrogram_loaders(
         batch_tfms=[AugmentBatch(augment, normalize, len(classes), g), NormalizeBatch(normalize)],
     )
     size = min(batch_size, len(split.train))
-    return block.dataloaders(items, bs=size, num_workers=0, device=best_device('cpu'))
+    return block.dataloaders(items, bs=size, num_workers=0, device=g.device)
 
 # %% ../../nbs/core/fastai_blocks.ipynb #aa6a1a5c
 class SoftCrossEntropy(nn.Module):

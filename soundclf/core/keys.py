@@ -18,7 +18,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from .files import SoundclfError, file_digests, sha256_of
-from .runtime import has_fast_bfloat16, library_versions, thread_count
+from .runtime import device_name, has_fast_bfloat16, library_versions, thread_count
 
 # %% ../../nbs/core/keys.ipynb #5d9f706f
 _IGNORED = {'ctx', 'kind', 'type_comment', 'type_params'}  # without effect, or not in every Python
@@ -291,5 +291,5 @@ def run_key(
     "The name of a run: settings, data, split, seed, code, versions and arithmetic."
     plain = [asdict(s) if is_dataclass(s) else s for s in settings]
     made_with = {'code': code_hash(*code), 'versions': library_versions(*packages)}
-    made_with |= {'bfloat16': has_fast_bfloat16(), 'threads': thread_count()}
+    made_with |= {'bfloat16': has_fast_bfloat16(), 'threads': thread_count(), 'device': device_name()}
     return sha256_of(made_with, table_key(table, *columns), split.rows, plain, seed)[:12]

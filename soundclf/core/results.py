@@ -13,7 +13,7 @@ import pandas as pd
 
 from .jobs import whole_machine
 from .metrics import accuracy_interval, metrics, wilson_interval
-from .runtime import has_fast_bfloat16, versions
+from .runtime import device_name, has_fast_bfloat16, versions
 
 # %% ../../nbs/core/results.ipynb #f984b64b
 def _group_counts(
@@ -117,7 +117,7 @@ def new_results(
     seed: int,  # the seed of the run
 ) -> dict:  # results without models
     "An empty results record with the versions and the arithmetic that its digits come from."
-    made_with = versions() | {'bfloat16': has_fast_bfloat16()}
+    made_with = versions() | {'bfloat16': has_fast_bfloat16(), 'device': device_name()}
     return {'dataset': dataset, 'profile': profile, 'seed': seed, 'made_with': made_with, 'models': {}}
 
 # %% ../../nbs/core/results.ipynb #2d94c09c

@@ -19,10 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .audio import Features, load_clip
+from .batches import device_of
 from .clips import class_names, targets
 from .features import Normalize
 from .loop import Task, TrainingRecipe
 from .predictions import predictions_table
+from .runtime import cpu_generator
 from .splits import Split
 from .wave_augment import WaveAugment
 
@@ -174,8 +176,8 @@ def predict_seconds(
     rows, x = seconds
     parts = []
     for i in range(0, len(x), batch_size):
-        logits = net(torch.from_numpy(x[i : i + batch_size]))
-        parts.append(logits.float().softmax(1))
+        logits = net(torch.from_numpy(x[i : i + batch_size]).to(device_of(net)))
+        parts.append(logits.float().softmax(1).cpu())
     found = predictions_table(rows, np.arange(len(rows)), torch.cat(parts).numpy(), classes)
     return found.assign(start=rows.start.to_numpy(), peak=np.round(rows.peak.to_numpy('float64'), 4))
 
@@ -205,12 +207,14 @@ class SegmentRecipe(TrainingRecipe):
 def segment_batches(
     sampler: SegmentSampler,  # draws segments
     recipe: TrainingRecipe,  # with `steps` per epoch and `augment`
-    g: torch.Generator,  # draws everything
+    g: torch.Generator,  # draws everything, on the device of the training
 ) -> Iterator[tuple[Tensor, Tensor]]:  # (waveforms, label probabilities)
     "One epoch of augmented batches."
+    draws = cpu_generator(g)
     for _ in range(recipe.steps):
-        x, c = sampler.batch(recipe.batch_size, g)
-        yield recipe.augment(x, F.one_hot(c, len(sampler.places)).float(), RATE, g)
+        x, c = sampler.batch(recipe.batch_size, draws)
+        labels = F.one_hot(c, len(sampler.places)).float()
+        yield recipe.augment(x.to(g.device), labels.to(g.device), RATE, g)
 
 # %% ../../nbs/core/segments.ipynb #b13b50e9
 def segment_task(

@@ -34,8 +34,8 @@ def change_speed(
     g: torch.Generator,  # draws the speeds
 ) -> Tensor:  # [B, 1, samples]
     "Each segment read at another speed, by linear interpolation."
-    speed = 1 + most * (2 * torch.rand(len(x), 1, generator=g) - 1)
-    at = (torch.arange(samples) * speed).clamp(max=x.shape[-1] - 1.001)
+    speed = 1 + most * (2 * torch.rand(len(x), 1, generator=g, device=x.device) - 1)
+    at = (torch.arange(samples, device=x.device) * speed).clamp(max=x.shape[-1] - 1.001)
     i = at.long()
     part = at - i
     flat = x[:, 0]
@@ -50,7 +50,7 @@ def random_filter(
 ) -> Tensor:  # the same shape
     "Each segment through another smooth frequency response."
     spectrum = torch.fft.rfft(x)
-    corners = spread * torch.randn(len(x), 1, points, generator=g)
+    corners = spread * torch.randn(len(x), 1, points, generator=g, device=x.device)
     curve = F.interpolate(corners, spectrum.shape[-1], mode='linear', align_corners=True)
     return torch.fft.irfft(spectrum * curve.exp(), x.shape[-1])
 
@@ -62,9 +62,9 @@ def mix_waves(
     g: torch.Generator,  # draws shares and partners
 ) -> tuple[Tensor, Tensor]:  # mixed batch, mixed labels
     "Each segment mixed with another at equal levels, amplitudes in the ratio of the labels."
-    rng = np.random.default_rng(int(torch.randint(2**31, (), generator=g)))
-    s = torch.from_numpy(rng.beta(alpha, alpha, len(x)).astype('float32'))
-    other = torch.randperm(len(x), generator=g)
+    rng = np.random.default_rng(int(torch.randint(2**31, (), generator=g, device=g.device)))
+    s = torch.from_numpy(rng.beta(alpha, alpha, len(x)).astype('float32')).to(x.device)
+    other = torch.randperm(len(x), generator=g, device=x.device)
     r = s.view(-1, 1, 1)
     level = x.square().mean(2, keepdim=True).sqrt().clamp_min(1e-4)
     mixed = (r * x / level + (1 - r) * x[other] / level[other]) / (r**2 + (1 - r) ** 2).sqrt()
@@ -77,10 +77,11 @@ def some_noise(
     g: torch.Generator,  # draws which, how much, and the noise
 ) -> Tensor:  # the same shape
     "The segments, some of them with white noise 10 to 40 dB below their level."
-    chosen = torch.rand(len(x), 1, 1, generator=g) < share
-    amplitude = 10 ** (-(10 + 30 * torch.rand(len(x), 1, 1, generator=g)) / 20)
+    chosen = torch.rand(len(x), 1, 1, generator=g, device=x.device) < share
+    amplitude = 10 ** (-(10 + 30 * torch.rand(len(x), 1, 1, generator=g, device=x.device)) / 20)
     level = x.square().mean(2, keepdim=True).sqrt()
-    return x + torch.where(chosen, amplitude, 0.0) * level * torch.randn(x.shape, generator=g)
+    noise = torch.randn(x.shape, generator=g, device=x.device)
+    return x + torch.where(chosen, amplitude, 0.0) * level * noise
 
 # %% ../../nbs/core/wave_augment.ipynb #54cd9c8e
 @patch
@@ -99,4 +100,5 @@ def __call__(
         x, y = mix_waves(x, y, self.mixup, g)
     if self.noise:
         x = some_noise(x, self.noise, g)
-    return x * torch.exp(self.level * torch.randn(len(x), 1, 1, generator=g)), y
+    gain = self.level * torch.randn(len(x), 1, 1, generator=g, device=x.device)
+    return x * torch.exp(gain), y
