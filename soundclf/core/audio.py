@@ -2,10 +2,12 @@
 
 # %% auto #0
 __all__ = ['AUDIO_SUFFIXES', 'LOUDEST', 'find_audio', 'decode', 'Features', 'resample', 'rechannel',
-           'fit_length', 'believable', 'fit_clip', 'load_clip', 'read_blocks', 'seconds_of',
-           'resample_blocks']
+           'fit_length', 'believable', 'fit_clip', 'read_blocks', 'seconds_of', 'resample_blocks',
+           'load_clip']
 
 # %% ../../nbs/core/audio.ipynb #ad34ab28
+import os
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,29 +26,50 @@ AUDIO_SUFFIXES = ('.wav', '.flac', '.ogg', '.mp3')
 def find_audio(
     folder: str | Path,  # searched at any depth
 ) -> list[Path]:  # sorted; nothing hidden
-    "The sounds in a folder; raises `SoundclfError` if there are none."
+    "The sounds in a folder; warns of what it can't look into; raises `SoundclfError` if there are none."
     folder = Path(folder)
     if not folder.is_dir():
         raise SoundclfError(f'{folder} is not a folder: give one that holds sounds.')
-    found = sorted(p for p in folder.rglob('*') if _is_sound(p.relative_to(folder)))
+    found, closed = [], []
+    for parent, folders, files in os.walk(folder, onerror=closed.append):
+        folders[:] = [name for name in folders if not name.startswith('.')]
+        names = folders + [name for name in files if not name.startswith('.')]
+        found += [Path(parent, name) for name in names if _is_sound(name)]
+        others = [Path(parent, name) for name in names if not _is_sound(name)]
+        closed += [path for path in others if _leads_nowhere(path)]
+    _warn_of_closed(folder, [str(getattr(c, 'filename', c)) for c in closed])
     if not found:
         raise SoundclfError(f'{folder} holds no sounds: expected {", ".join(AUDIO_SUFFIXES)} files.')
-    return found
+    return sorted(found)
 
 
-def _is_sound(path: Path) -> bool:
-    "Whether a path inside a folder ends like a sound and is not hidden."
-    hidden = any(part.startswith('.') for part in path.parts)
-    return path.suffix.lower() in AUDIO_SUFFIXES and not hidden
+def _is_sound(name: str) -> bool:
+    "Whether a name ends like a sound."
+    return os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES
+
+# %% ../../nbs/core/audio.ipynb #34030998
+def _leads_nowhere(path: Path) -> bool:
+    "Whether a path is a link to a folder, which we don't follow, or a link to nothing."
+    return path.is_symlink() and not path.is_file()
+
+
+def _warn_of_closed(folder: Path, closed: list[str]):
+    "Warns of folders that could not be read and of links that lead to no file."
+    if closed:
+        warnings.warn(
+            f'{folder} has {len(closed)} folders or links that were not read (the first: {min(closed)}): '
+            'give permission to read them, or put the folders themselves in the place of links.',
+            stacklevel=3,
+        )
 
 # %% ../../nbs/core/audio.ipynb #b7fa6a2b
 @contextmanager
-def _opened(path: str | Path) -> Iterator[sf.SoundFile]:
+def _opened(path: str | Path, kind: type = sf.SoundFile) -> Iterator[sf.SoundFile]:
     "An open sound file whose header is believable; any failure inside is a `SoundclfError`."
     try:
         if not Path(path).is_file():
             raise ValueError('not a file')
-        with sf.SoundFile(str(path)) as file:
+        with kind(str(path)) as file:
             if not 1000 <= file.samplerate <= 1_000_000:
                 raise ValueError(f'a sample rate of {file.samplerate} Hz')
             if file.channels > 64:
@@ -188,21 +211,20 @@ def fit_clip(
     wave = resample(wave, rate, features.sample_rate)
     return fit_length(wave, features.samples, features.pad)
 
-
-def load_clip(
-    path: str | Path,  # an audio file
-    features: Features,  # wanted rate, channels, length
-) -> np.ndarray:  # float32, channels x samples
-    "A file's samples, rechannelled, resampled and fitted; raises `SoundclfError` naming a bad file."
-    return fit_clip(*decode(path), features, str(path))
-
 # %% ../../nbs/core/audio.ipynb #1abd2f62
+class _Forward(sf.SoundFile):
+    "A file read from start to end: soundfile seeks after each block if it can, which alters MP3s."
+
+    def seekable(self) -> bool:
+        return False
+
+
 def read_blocks(
     path: str | Path,  # an audio file
     frames: int = 65536,  # frames per block
 ) -> Iterator[tuple[np.ndarray, int]]:  # (float32 samples, channels x frames; sample rate in Hz)
     "A file's samples in blocks; raises `SoundclfError` naming a bad file."
-    with _opened(path) as file:
+    with _opened(path, _Forward) as file:
         while len(block := file.read(frames, dtype='float32', always_2d=True)):
             yield np.ascontiguousarray(block.T), file.samplerate
 
@@ -230,3 +252,55 @@ def resample_blocks(
     for block in blocks:
         yield stream.resample_chunk(np.ascontiguousarray(block))
     yield stream.resample_chunk(np.zeros(0, 'float32'), last=True)
+
+# %% ../../nbs/core/audio.ipynb #2f0e366c
+def _converted_blocks(path: str | Path, features: Features) -> Iterator[np.ndarray]:
+    "A file's samples at the rate and number of channels of a model."
+    import soxr
+
+    stream = None
+    for block, rate in read_blocks(path):
+        block = rechannel(believable(block, str(path)), features.channels)
+        if rate == features.sample_rate:
+            yield block
+            continue
+        stream = stream or soxr.ResampleStream(rate, features.sample_rate, len(block), dtype='float32')
+        yield stream.resample_chunk(np.ascontiguousarray(block.T)).T
+    if stream:
+        yield stream.resample_chunk(np.zeros((0, features.channels), 'float32'), last=True).T
+
+
+def _stretch(
+    blocks: Iterable[np.ndarray],  # channels x frames
+    start: int,  # first frame to keep
+    stop: int,  # frame to stop before
+) -> tuple[np.ndarray, int]:  # what is kept; the number of frames of all blocks
+    parts, n = [], 0
+    for block in blocks:
+        parts.append(block[:, max(0, start - n) : max(0, stop - n)].copy())
+        n += block.shape[1]
+    return np.concatenate(parts, 1) if n else np.zeros((1, 0), 'float32'), n
+
+# %% ../../nbs/core/audio.ipynb #094d84f9
+_SLACK = 4  # frames by which a resampled length may be off
+
+
+def load_clip(
+    path: str | Path,  # an audio file
+    features: Features,  # wanted rate, channels, length
+) -> np.ndarray:  # float32, channels x samples
+    "A file's samples, rechannelled, resampled and fitted; raises `SoundclfError` naming a bad file."
+    samples = features.samples
+    n = round(seconds_of(path) * features.sample_rate)
+    for _ in range(2):
+        first = max(0, (n - samples - _SLACK) // 2)
+        wave, found = _stretch(_converted_blocks(path, features), first, first + samples + _SLACK)
+        if abs(found - n) <= _SLACK // 2:
+            break
+        n = found
+    if found == 0:
+        raise SoundclfError(f'{path} is empty: remove it.')
+    if found > samples:
+        start = (found - samples) // 2 - first
+        wave = wave[:, start : start + samples]
+    return fit_length(np.ascontiguousarray(wave), samples, features.pad)

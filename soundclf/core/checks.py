@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-from .audio import LOUDEST, decode
+from .audio import LOUDEST, read_blocks
 from .files import SoundclfError, sha256_file
 from .runtime import progress
 
@@ -28,25 +28,27 @@ class _Examined(NamedTuple):
 
 
 def _examine(path: str, shortest: float, silence: float) -> _Examined:
-    "What one file holds, and its problems."
+    "What one file holds, read in blocks, and its problems."
+    n, peak, rate = 0, 0.0, 0
     try:
-        wave, rate = decode(path)
+        for block, file_rate in read_blocks(path):
+            rate = file_rate
+            n += block.shape[1]
+            peak = np.maximum(peak, np.abs(block).max())  # NaN, once seen, stays
     except SoundclfError:
         return _Examined(['unreadable'])
-    n = wave.shape[1]
-    problems = _level_problems(wave, silence)
+    problems = _level_problems(n, peak, silence)
     if 0 < n < shortest * rate:
         problems.append('short')
     return _Examined(problems, sha256_file(path), n, rate)
 
 # %% ../../nbs/core/checks.ipynb #338dbfec
-def _level_problems(wave: np.ndarray, silence: float) -> list[str]:
-    "The first problem that samples have, if any."
-    if wave.size == 0:
+def _level_problems(frames: int, peak: float, silence: float) -> list[str]:
+    "The first problem that samples of this peak have, if any."
+    if frames == 0:
         return ['empty']
-    if not np.isfinite(wave).all():
+    if not np.isfinite(peak):
         return ['nan']
-    peak = np.abs(wave).max()
     if peak >= LOUDEST:
         return ['huge']
     return ['silent'] if peak < silence else []

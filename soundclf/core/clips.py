@@ -29,7 +29,9 @@ def read_headers(
 
 
 def _read_header(path: str | Path) -> tuple[float, int, int]:  # seconds, Hz, channels
-    "Length, rate and channels of one file."
+    "Length, rate and channels of one regular file."
+    if not Path(path).is_file():
+        return np.nan, 0, 0  # a pipe would keep us waiting
     try:
         info = sf.info(str(path))
     except (sf.LibsndfileError, OSError, RuntimeError):

@@ -4,7 +4,8 @@
 __all__ = ['near_duplicates', 'merge_groups', 'crossing', 'known_pairs']
 
 # %% ../../nbs/core/duplicates.ipynb #fd8b9af2
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,80 +13,10 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-from .audio import decode
-from .files import SoundclfError, cached, data_dir, file_digests, sha256_of
+from .files import cached, data_dir, file_digests, sha256_of
 from .keys import code_hash
+from .landmarks import HOP, RATE, candidates, probe_wave
 from .runtime import progress
-
-# %% ../../nbs/core/duplicates.ipynb #e2f4672b
-_RATE = 8000  # Hz; all clips are brought to it
-_NFFT = 512  # samples in a window of the spectrogram
-_HOP = 128  # samples between two windows
-
-
-def _probe_wave(path: str, limit: float = 60.0) -> np.ndarray:
-    "A clip's first `limit` seconds: mono, 8 kHz, pre-emphasised; empty where unreadable."
-    import soxr
-
-    try:
-        wave, rate = decode(path)
-    except SoundclfError:
-        return np.zeros(0, 'float32')
-    wave = np.nan_to_num(wave.mean(0)[: int(limit * rate)])
-    if len(wave) and rate != _RATE:
-        wave = soxr.resample(wave, rate, _RATE).astype('float32')
-    emphasised = wave[1:] - 0.97 * wave[:-1]
-    return np.append(wave[:1], emphasised).astype('float32')
-
-# %% ../../nbs/core/duplicates.ipynb #3f81e958
-def _peaks(wave: np.ndarray, per_second: int) -> np.ndarray:  # rows (frequency, frame), by time
-    "The strongest peaks of a spectrogram."
-    from scipy.ndimage import maximum_filter
-    from scipy.signal import stft
-
-    _, _, spectrum = stft(wave, nperseg=_NFFT, noverlap=_NFFT - _HOP, boundary=None)
-    spectrum = np.abs(spectrum) + 1e-9
-    is_peak = spectrum == maximum_filter(spectrum, (9, 7))
-    peaks = np.argwhere(is_peak & (spectrum > np.median(spectrum)))
-    level = spectrum[peaks[:, 0], peaks[:, 1]]
-    most = max(8, int(per_second * len(wave) / _RATE))
-    peaks = peaks[np.argsort(-level, kind='stable')[:most]]
-    return peaks[np.lexsort((peaks[:, 0], peaks[:, 1]))]
-
-# %% ../../nbs/core/duplicates.ipynb #d94b3bda
-def _landmarks(wave: np.ndarray, per_second: int = 30, fan: int = 6) -> np.ndarray:
-    "Rows (landmark, frame): each peak with each of the `fan` next ones."
-    marks = [np.zeros((0, 2), 'int64')]
-    if len(wave) < _NFFT or not np.any(wave):
-        return marks[0]
-    frequency, frame = _peaks(wave, per_second).T
-    for step in range(1, min(fan + 1, len(frame))):
-        gap = frame[step:] - frame[:-step]
-        mark = (frequency[:-step] * 512 + frequency[step:]) * 64 + gap
-        rows = np.stack([mark, frame[:-step]], 1)
-        marks.append(rows[gap % 64 > 0])
-    return np.concatenate(marks)
-
-# %% ../../nbs/core/duplicates.ipynb #bf4558c7
-def _shared_landmarks(marks: list[np.ndarray], common: int) -> pd.DataFrame:
-    "One row for each landmark that two clips share; what over `common` clips share tells nothing."
-    rows = pd.DataFrame(np.concatenate(marks), columns=['mark', 'time'])
-    rows['clip'] = np.repeat(np.arange(len(marks)), [len(m) for m in marks])
-    rows = rows.drop_duplicates(['mark', 'clip'])
-    clips = rows.groupby('mark').mark.transform('size')
-    rows = rows[clips.between(2, common)]
-    both = rows.merge(rows, on='mark')
-    return both[both.clip_x < both.clip_y]
-
-
-def _candidates(marks: list[np.ndarray], least: int = 4, common: int = 60) -> list[tuple[int, int]]:
-    "Pairs of clips that share at least `least` landmarks at one time offset."
-    both = _shared_landmarks(marks, common)
-    offset = (both.time_x - both.time_y) // 2
-    n = both.assign(offset=offset).groupby(['clip_x', 'clip_y', 'offset']).size()
-    next_bin = n.rename(index=lambda o: o + 1, level='offset')
-    n = n.add(next_bin, fill_value=0)  # an offset may fall between two bins
-    return sorted(set(n[n >= least].index.droplevel('offset')))
 
 # %% ../../nbs/core/duplicates.ipynb #2910788d
 class _Alignment(NamedTuple):
@@ -94,21 +25,37 @@ class _Alignment(NamedTuple):
     offset: float = 0.0  # seconds from the start of the first wave to the start of the second
 
 
-def _aligned_similarity(a: np.ndarray, b: np.ndarray, window: float) -> _Alignment:
-    "How alike two waves are at their best alignment."
+def _best_lag(a: np.ndarray, b: np.ndarray, near: range | None = None) -> int:
+    "The samples, negative ones too, by which the second wave must move to agree; among `near` if given."
+    from scipy.fft import irfft, next_fast_len, rfft
+
+    n = next_fast_len(len(a) + len(b))
+    likeness = np.abs(irfft(rfft(a, n) * rfft(b, n).conj(), n))
+    if near:
+        return int(near[np.argmax(likeness[np.array(near) % n])])
+    lag = int(np.argmax(likeness))
+    return lag if lag < len(a) else lag - n
+
+# %% ../../nbs/core/duplicates.ipynb #8e0ae2bd
+def _aligned(
+    a: np.ndarray,  # one channel at 8 kHz
+    b: np.ndarray,  # likewise
+    lag: int,  # samples by which `b` must move
+    size: int,  # samples of a window
+    steps: Sequence[float] = (-0.5, -0.25, 0, 0.25, 0.5),  # fractions of a sample to try
+) -> _Alignment:  # the best of them
+    "How alike two waves are at one place."
     from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
     n = next_fast_len(len(a) + len(b))
     spectrum = rfft(b, n)
-    whole = np.argmax(np.abs(irfft(rfft(a, n) * spectrum.conj(), n)))
     best = _Alignment()
-    for lag in whole + np.array([-0.5, -0.25, 0, 0.25, 0.5]):
-        moved = irfft(spectrum * np.exp(-2j * np.pi * rfftfreq(n) * lag), n)[: len(a)]
-        size = int(min(window * _RATE, len(a), len(b)))
+    for step in steps:
+        turned = np.exp(-2j * np.pi * rfftfreq(n) * (lag % n + step))
+        moved = irfft(spectrum * turned, n)[: len(a)]
         r = _window_correlation(a, moved, size)
         if len(r) and r.max() > best.similarity:
-            signed = lag if lag < n / 2 else lag - n
-            best = _Alignment(float(r.max()), _seconds_alike(r, size), signed / _RATE)
+            best = _Alignment(float(r.max()), _seconds_alike(r, size), (lag + step) / RATE)
     return best
 
 # %% ../../nbs/core/duplicates.ipynb #1ff6aa7b
@@ -132,9 +79,85 @@ def _moving_sum(x: np.ndarray, size: int) -> np.ndarray:
 def _seconds_alike(r: np.ndarray, size: int) -> float:
     "The time that windows of a correlation of 0.9 or more cover."
     alike = (r >= 0.9).sum()
-    return float(alike + (size - 1) * (alike > 0)) / _RATE
+    return float(alike + (size - 1) * (alike > 0)) / RATE
+
+# %% ../../nbs/core/duplicates.ipynb #6a8843d2
+_SHORT = 20 * RATE  # samples up to which clips are aligned as a whole
+_PROMISING = 0.6  # correlation of a stretch from which the whole is worth aligning
+
+
+def _stretch_lag(a: np.ndarray, b: np.ndarray, pair: np.void, size: int) -> int | None:
+    "The lag of two long clips if they agree around their landmarks, else None."
+    half = max(4 * RATE, 2 * size)
+    slack = 8 * HOP
+    first = max(0, pair['middle'] - half)
+    stop = pair['middle'] + half
+    first_b = max(0, first - pair['lag'] - slack)
+    part_a = a[first:stop]
+    part_b = b[first_b : max(0, stop - pair['lag'] + slack)]
+    if len(part_b) == 0:
+        return None
+    moved = first - first_b
+    near = range(pair['lag'] - moved - slack, pair['lag'] - moved + slack)
+    lag = _best_lag(part_a, part_b, near)
+    agrees = _aligned(part_a, part_b, lag, size, (-0.5, 0, 0.5)).similarity >= _PROMISING
+    return lag + moved if agrees else None
+
+
+def _compared(a: np.ndarray, b: np.ndarray, pair: np.void, window: float) -> _Alignment:
+    "How alike two candidates are at their best alignment."
+    size = int(min(window * RATE, len(a), len(b)))
+    if max(len(a), len(b)) <= _SHORT:
+        return _aligned(a, b, _best_lag(a, b), size)
+    lag = _stretch_lag(a, b, pair, size)
+    return _Alignment() if lag is None else _aligned(a, b, lag, size)
 
 # %% ../../nbs/core/duplicates.ipynb #f27d97f9
+def _connected(a: np.ndarray, b: np.ndarray, n: int) -> np.ndarray:  # a number per node
+    "The component of each of `n` nodes that the pairs connect."
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_matrix((np.ones(len(a)), (a, b)), shape=(n, n))
+    return connected_components(graph, directed=False)[1]
+
+
+_ENOUGH = 6  # partners that a clip needs not to be compared with more of the same group
+
+
+def _settled(pairs: np.ndarray, found: pd.DataFrame, n: int) -> np.ndarray:  # bool, one per pair
+    "Whether the clips of each pair are connected already, with enough partners."
+    a = found.row_a.to_numpy(int)
+    b = found.row_b.to_numpy(int)
+    partners = np.bincount(np.concatenate([a, b]), minlength=n)
+    group = _connected(a, b, n)
+    i, j = pairs['row_a'], pairs['row_b']
+    return (group[i] == group[j]) & (np.minimum(partners[i], partners[j]) >= _ENOUGH)
+
+# %% ../../nbs/core/duplicates.ipynb #55a41214
+def _confirmed(
+    pairs: np.ndarray,  # candidates
+    paths: Sequence[str],  # the file of each row
+    like: Callable[[np.ndarray, np.ndarray, np.void], _Alignment],  # compares two waves
+    threshold: float,  # least similarity
+    n_jobs: int,  # threads
+) -> pd.DataFrame:  # row_a, row_b, similarity, seconds, offset; sorted
+    wave = lru_cache(32)(probe_wave)
+
+    def one(pair):
+        i, j = int(pair['row_a']), int(pair['row_b'])
+        return i, j, *like(wave(paths[i]), wave(paths[j]), pair)
+
+    found = pd.DataFrame(columns=['row_a', 'row_b', 'similarity', 'seconds', 'offset'], dtype=float)
+    jobs = Parallel(n_jobs, prefer='threads', return_as='generator')
+    for turn in progress(range(pairs['turn'].max(initial=-1) + 1), 'align'):
+        some = pairs[pairs['turn'] == turn]
+        some = some[~_settled(some, found, len(paths))]
+        rows = [r for r in jobs(delayed(one)(pair) for pair in some) if r[2] >= threshold]
+        found = pd.concat([found, pd.DataFrame(rows, columns=found.columns, dtype=float)])
+    return found.astype({'row_a': int, 'row_b': int}).sort_values(['row_a', 'row_b'], ignore_index=True)
+
+# %% ../../nbs/core/duplicates.ipynb #a7351fa4
 def near_duplicates(
     table: pd.DataFrame,  # a clips table
     threshold: float = 0.95,  # correlation over one window from which two clips count as the same sound
@@ -143,16 +166,12 @@ def near_duplicates(
 ) -> pd.DataFrame:  # path_a, path_b, similarity (0..1), seconds, offset (s), group_a, group_b
     """Pairs of clips that hold the same sound for a window or more, in their first minute (Wang, 2003).
 
-    A change of level or sample rate doesn't hide it; sounds some 13 dB above all else in both are found."""
-    jobs = Parallel(n_jobs=n_jobs, prefer='threads', return_as='generator')
-    waves = list(progress(jobs(delayed(_probe_wave)(p) for p in table.path), 'probe', len(table)))
-    marks = [_landmarks(w) for w in progress(waves, 'landmarks')]
-    pairs = _candidates(marks) if len(waves) > 1 else []
-    rows = []
-    for i, j in progress(pairs, 'align'):
-        rows.append((i, j, *_aligned_similarity(waves[i], waves[j], window)))
-    found = pd.DataFrame(rows, columns=['row_a', 'row_b', 'similarity', 'seconds', 'offset'])
-    return _with_names(found[found.similarity >= threshold], table)
+    A change of level or sample rate doesn't hide it; sounds some 13 dB above all else in both are found.
+    Of more than a few alike clips, enough pairs are listed to connect them all."""
+    paths = table.path.tolist()
+    pairs = candidates(paths, n_jobs)
+    found = _confirmed(pairs, paths, partial(_compared, window=window), threshold, n_jobs)
+    return _with_names(found, table)
 
 # %% ../../nbs/core/duplicates.ipynb #e2cac814
 def _with_names(
@@ -180,15 +199,11 @@ def merge_groups(
     pairs: pd.DataFrame,  # what `near_duplicates` found; columns path_a, path_b
 ) -> pd.DataFrame:  # a copy in which connected clips share a group
     "The table with the groups of near-duplicates merged (connected components)."
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
     code, names = pd.factorize(table.group, sort=True)
     group = dict(zip(table.path, code))
     a = pairs.path_a.map(group).to_numpy(int)
     b = pairs.path_b.map(group).to_numpy(int)
-    graph = coo_matrix((np.ones(len(a)), (a, b)), shape=(len(names), len(names)))
-    _, merged = connected_components(graph, directed=False)
+    merged = _connected(a, b, len(names))
     _, first = np.unique(merged, return_index=True)  # a merged group keeps its first name
     return table.assign(group=names[first[merged[code]]])
 
