@@ -5,8 +5,10 @@ __all__ = ['manifest', 'fetch_file', 'fetch_files', 'fetch_zipped']
 
 # %% ../../nbs/core/fetch.ipynb #375f107c
 import shutil
+import struct
 import warnings
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -92,20 +94,20 @@ def _download(target: Path, url: str, digest: str | None) -> Path:
     import pooch
     import requests
 
-    pooch.get_logger().setLevel('ERROR')
-    known_hash = f'sha256:{digest}' if digest else None
-    loader = pooch.HTTPDownloader(timeout=(5, 60))
-    try:
-        pooch.retrieve(url, known_hash, fname=target.name, path=target.parent, downloader=loader)
-    except ValueError as e:
-        raise SoundclfError(
-            f"The download of {url} does not match its checksum: try again or report it ({str(e)[:60]}…)."
-        ) from None
-    except requests.RequestException as e:
-        raise NoSource(
-            f"{target.name} is not cached, not in a mirror and cannot be downloaded "
-            f"({type(e).__name__}): connect to a network, or put the file at {target}."
-        ) from None
+    load = pooch.HTTPDownloader(timeout=(5, 60))
+    with atomic_path(target) as tmp:
+        try:
+            load(url, str(tmp), None)
+        except requests.RequestException as e:
+            raise NoSource(
+                f"{target.name} is not cached, not in a mirror and cannot be downloaded "
+                f"({type(e).__name__}): connect to a network, or put the file at {target}."
+            ) from None
+        if digest and (found := sha256_file(tmp)) != digest:
+            raise SoundclfError(
+                f"The download of {url} does not match its checksum: try again or report it "
+                f"(its SHA-256 is {found[:12]}…)."
+            )
     return target
 
 # %% ../../nbs/core/fetch.ipynb #bb2be67b
@@ -162,32 +164,41 @@ def fetch_zipped(
 ) -> list[Path]:  # local paths, in the order of `names`
     "Local paths of files that come as one zip; it is fetched if any of them is missing."
     if not all((root / n).is_file() or _in_mirror(f'{mirror}/{n}') for n in names):
-        _unzip(fetch_file(root / 'archive.zip', url), names, root)
+        _unzip(fetch_file(root / 'archive.zip', url), names, root, digests)
     return fetch_files(names, root, url, digests, mirror)
 
 # %% ../../nbs/core/fetch.ipynb #ea4ac084
-def _unzip(archive: Path, names: Sequence[str], root: Path):
+_BAD_ZIP = zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, UnicodeDecodeError
+
+
+def _unzip(archive: Path, names: Sequence[str], root: Path, digests: dict[str, str]):
     "Puts the members with these names into `root`, and removes the archive."
-    members = _members(archive, root)
-    lost = [n for n in names if Path(n).name not in members]
-    if lost:
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            members = _members(opened, names)
+            for name in names:
+                _take_out(opened, members[Path(name).name], root / name, digests.get(name))
+    except _BAD_ZIP as e:
+        archive.unlink()
         raise SoundclfError(
-            f'{archive} lacks {len(lost)} files (the first: {lost[0]}): put the sounds into {root}.'
-        )
-    with zipfile.ZipFile(archive) as opened:
-        for name in names:
-            with atomic_path(root / name) as part:
-                part.write_bytes(opened.read(members[Path(name).name]))
+            f'{archive} was not a good zip file ({e}) and is removed: '
+            f'try again, or put the sounds into {root}.'
+        ) from None
     archive.unlink()
 
 # %% ../../nbs/core/fetch.ipynb #209b9623
-def _members(archive: Path, root: Path) -> dict[str, zipfile.ZipInfo]:
-    "The members of a zip under 100 MB, by file name."
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            return {Path(i.filename).name: i for i in opened.infolist() if i.file_size < 1e8}
-    except zipfile.BadZipFile:
-        archive.unlink()
-        raise SoundclfError(
-            f'{archive} was not a zip file and is removed: try again, or put the sounds into {root}.'
-        ) from None
+def _members(opened: zipfile.ZipFile, names: Sequence[str]) -> dict[str, zipfile.ZipInfo]:
+    "The members of a zip under 100 MB, by file name; raises `BadZipFile` where it lacks some."
+    members = {Path(i.filename).name: i for i in opened.infolist() if i.file_size < 1e8}
+    lost = [n for n in names if Path(n).name not in members]
+    if lost:
+        raise zipfile.BadZipFile(f'it lacks {len(lost)} files, the first is {lost[0]}')
+    return members
+
+
+def _take_out(opened: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, digest: str | None):
+    "Writes a member to its place; raises `BadZipFile` where it is damaged or another than expected."
+    with atomic_path(target) as part:
+        part.write_bytes(opened.read(member))
+        if digest and sha256_file(part) != digest:
+            raise zipfile.BadZipFile(f'it holds another {target.name} than the manifest')

@@ -7,6 +7,8 @@ __all__ = ['trimmed', 'FeatureStore', 'open_store', 'extract_all']
 
 # %% ../../nbs/core/store.ipynb #27cc0c27
 import mmap
+import os
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,8 +21,8 @@ from joblib import Parallel, delayed
 from torch import nn
 
 from .audio import Features, decode, fit_length, rechannel, resample
-from .features import features_key
-from .files import SoundclfError, atomic_path, data_dir, read_json, write_json
+from .features import checked_features, checksum, features_key, new_array, open_array
+from .files import SoundclfError, atomic_path, data_dir, locked, read_json, sha256_of, write_json
 from .front_ends import front_end
 from .jobs import job_count, workers
 from .runtime import progress
@@ -54,11 +56,12 @@ class FeatureStore:
     def __init__(self, folder: str | Path):  # where its files are, made by `open_store`
         self.folder = Path(folder)
         self.frames = self._mapped('frames')  # float16 [all frames, bands]
-        self.index = self._mapped('index')  # int64 [clips, 2]: first frame, number of frames (0: missing)
+        self.index = self._mapped('index')  # int64 [clips, 3]: first frame, frames (0: missing), checksum
         self.waiting = 0  # clips written since the last `settle`
 
     def _mapped(self, name: str) -> np.memmap:
-        return np.lib.format.open_memmap(self.folder / f'{name}.npy', 'r+')
+        file = self.folder / f'{name}.npy'
+        return np.lib.format.open_memmap(file, 'r+' if os.access(file, os.W_OK) else 'r')
 
     def __len__(self) -> int:
         return len(self.index)
@@ -71,17 +74,37 @@ class FeatureStore:
 def todo(
     self: FeatureStore,
 ) -> np.ndarray:  # row numbers
-    "The clips whose features are missing."
-    return np.flatnonzero(np.asarray(self.index[:, 1]) == 0)
+    "The clips whose features are missing, or are not what was written; reads the whole store."
+    rows = []
+    for row in range(len(self)):
+        if not self._is_whole(row):
+            rows.append(row)
+        if row % 1000 == 999:
+            self._release()
+    self._release()
+    return np.array(rows, int)
 
 
+@patch
+def _is_whole(self: FeatureStore, row: int) -> bool:
+    start, n, kept = self.index[row]
+    return 0 < n <= self._room(row) and checksum(self.frames[start : start + n]) == kept
+
+
+@patch
+def _room(self: FeatureStore, row: int) -> int:
+    "The frames that a clip may have."
+    end = self.index[row + 1, 0] if row + 1 < len(self) else len(self.frames)
+    return int(end - self.index[row, 0])
+
+# %% ../../nbs/core/store.ipynb #42e7ff85
 @patch
 def get(
     self: FeatureStore,
     row: int,  # which clip
 ) -> np.ndarray:  # float32 [bands, frames]
     "The features of a clip."
-    start, n = self.index[row]
+    start, n = self.index[row, :2]
     return np.asarray(self.frames[start : start + n], 'float32').T
 
 # %% ../../nbs/core/store.ipynb #12b58744
@@ -92,10 +115,10 @@ def put(
     x: np.ndarray,  # its features [bands, frames]
 ):
     "Writes the features of a clip; every thousand clips, what is written leaves memory."
-    start = self.index[row, 0]
-    end = self.index[row + 1, 0] if row + 1 < len(self) else len(self.frames)
-    n = min(x.shape[1], end - start)
+    start = int(self.index[row, 0])
+    n = min(x.shape[1], self._room(row))
     self.frames[start : start + n] = x[:, :n].T
+    self.index[row, 2] = checksum(self.frames[start : start + n])
     self.index[row, 1] = n
     self.waiting += 1
     if self.waiting >= 1000:
@@ -108,6 +131,12 @@ def settle(self: FeatureStore):
     self.frames.flush()
     self.index.flush()
     self.waiting = 0
+    self._release()
+
+
+@patch
+def _release(self: FeatureStore):
+    "Gives back the memory of the frames that were read or written."
     if hasattr(mmap, 'MADV_DONTNEED'):
         self.frames._mmap.madvise(mmap.MADV_DONTNEED)
 
@@ -119,11 +148,18 @@ def open_store(
 ) -> FeatureStore:  # new, or as it was left
     "The store of some clips; raises `SoundclfError` if the folder holds others."
     folder = Path(folder)
-    settings = {'features': asdict(features), 'clips': len(durations)}
-    if not (folder / 'index.npy').exists():
-        _make_store(folder, _reserved(durations, features), settings)
-    elif read_json(folder / 'settings.json') != settings:
-        raise SoundclfError(f'{folder} holds features of other clips or settings: choose another folder.')
+    room = _reserved(durations, features)
+    settings = {'features': asdict(features), 'clips': len(room), 'room': sha256_of(room.tolist())}
+    if store := _whole_store(folder, room, settings):
+        return store
+    with locked(folder / 'store'):
+        if store := _whole_store(folder, room, settings):
+            return store
+        if (folder / 'index.npy').exists():
+            warnings.warn(
+                f'The files of {folder} are damaged: its features are computed again.', stacklevel=2
+            )
+        _make_store(folder, room, settings)
     return FeatureStore(folder)
 
 
@@ -132,18 +168,43 @@ def _reserved(durations: Sequence[float], features: Features) -> np.ndarray:
     seconds = np.nan_to_num(np.asarray(durations, 'float64'), nan=1.0).clip(0.05)
     return 1 + np.ceil(seconds * features.sample_rate / features.hop_length).astype('int64')
 
+# %% ../../nbs/core/store.ipynb #b18a3e91
+def _whole_store(folder: Path, room: np.ndarray, settings: dict) -> FeatureStore | None:
+    "The store in a folder; None where there is none, or where its files aren't what they should be."
+    try:
+        kept = read_json(folder / 'settings.json') if (folder / 'index.npy').exists() else None
+    except SoundclfError:
+        return None
+    if not isinstance(kept, dict):
+        return None
+    if settings | kept != settings:
+        raise SoundclfError(f'{folder} holds features of other clips or settings: choose another folder.')
+    frames = open_array(folder / 'frames.npy', 'float16', _frames_shape(room, settings), 'r')
+    index = open_array(folder / 'index.npy', 'int64', (len(room), 3), 'r')
+    if frames is None or index is None or not np.array_equal(index[:, 0], _first_frames(room)):
+        return None
+    return FeatureStore(folder)
+
 # %% ../../nbs/core/store.ipynb #676f5600
 def _make_store(folder: Path, room: np.ndarray, settings: dict):
     "Writes the files of an empty store; the index comes last and marks it complete."
-    features = settings['features']
-    bands = features['n_mfcc'] if features['kind'] == 'mfcc' else features['n_mels']
-    first = np.concatenate([[0], np.cumsum(room)[:-1]])
-    folder.mkdir(parents=True, exist_ok=True)
-    shape = (int(room.sum()), bands)
-    np.lib.format.open_memmap(folder / 'frames.npy', 'w+', 'float16', shape).flush()
+    (folder / 'index.npy').unlink(missing_ok=True)
+    with atomic_path(folder / 'frames.npy') as tmp:
+        new_array(tmp, 'float16', _frames_shape(room, settings))
     write_json(settings, folder / 'settings.json')
     with atomic_path(folder / 'index.npy') as tmp:
-        np.save(tmp, np.stack([first, np.zeros(len(room), 'int64')], 1))
+        nothing = np.zeros(len(room), 'int64')
+        np.save(tmp, np.stack([_first_frames(room), nothing, nothing], 1))
+
+
+def _frames_shape(room: np.ndarray, settings: dict) -> tuple[int, int]:
+    features = settings['features']
+    bands = features['n_mfcc'] if features['kind'] == 'mfcc' else features['n_mels']
+    return int(room.sum()), bands
+
+
+def _first_frames(room: np.ndarray) -> np.ndarray:
+    return np.cumsum(room) - room
 
 # %% ../../nbs/core/store.ipynb #60d33a46
 def _features_of(paths: Sequence[str], features: Features) -> list:
@@ -163,7 +224,7 @@ def _features_of(paths: Sequence[str], features: Features) -> list:
 def _features_of_file(path: str, features: Features, front: nn.Module) -> np.ndarray:
     "float16 [bands, frames] of the whole clip without the silence at its ends"
     wave = torch.from_numpy(trimmed(path, features.sample_rate))
-    return front(wave[None, None])[0, 0].numpy().astype('float16')
+    return checked_features(front(wave[None, None])[0, 0].numpy().astype('float16'), path)
 
 
 def _chunk(part, paths, features):
@@ -180,16 +241,18 @@ def extract_all(
 ) -> tuple[FeatureStore, list[str]]:  # (the store, one sentence per clip that cannot be decoded)
     "The features of all clips, in parallel, at constant memory; goes on where it was stopped."
     store = open_store(folder or _store_folder(table, features), table.duration, features)
-    todo, bad = store.todo(), []
-    if not len(todo):
+    bad = []
+    if not len(store.todo()):
         return store, bad
-    parts = [todo[i : i + chunk] for i in range(0, len(todo), chunk)]
-    for row, x in _computed(parts, table.path.to_numpy(), features, n_jobs, scheduler):
-        if isinstance(x, str):
-            bad.append(x)
-        else:
-            store.put(row, x)
-    store.settle()
+    with locked(store.folder / 'store'):
+        todo = _told_of_damage(store)
+        parts = [todo[i : i + chunk] for i in range(0, len(todo), chunk)]
+        for row, x in _computed(parts, table.path.to_numpy(), features, n_jobs, scheduler):
+            if isinstance(x, str):
+                bad.append(x)
+            else:
+                store.put(row, x)
+        store.settle()
     return store, bad
 
 # %% ../../nbs/core/store.ipynb #c71f2e53
@@ -199,6 +262,17 @@ def _store_folder(table: pd.DataFrame, features: Features) -> Path:
     return data_dir() / 'features' / f'store-{features_key(table.path, features, *code)}'
 
 
+def _told_of_damage(store: FeatureStore) -> np.ndarray:
+    "The clips that are left to do, with a warning of those that were done and have changed."
+    todo = store.todo()
+    damaged = np.count_nonzero(store.index[todo, 1])
+    if damaged:
+        warnings.warn(
+            f'{damaged} clips of {store.folder} are damaged: they are computed again.', stacklevel=3
+        )
+    return todo
+
+# %% ../../nbs/core/store.ipynb #dc2dfe63
 def _computed(
     parts: Sequence[np.ndarray],  # the rows of each task
     paths: np.ndarray,  # of all clips
@@ -207,6 +281,8 @@ def _computed(
     scheduler: str | None,
 ) -> Iterator[tuple[int, np.ndarray | str]]:  # (row, its features or a sentence)
     "The rows in the order in which they are ready."
+    if not parts:
+        return
     with workers(scheduler) as kind:
         n = job_count(n_jobs) if kind == 'loky' else -1
         run = Parallel(n, return_as='generator_unordered', pre_dispatch='2*n_jobs')
