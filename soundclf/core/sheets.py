@@ -69,15 +69,21 @@ class GrowingFile:
         self.path = Path(path).resolve()
         self.first = first
         self.lines = 0
+        self.begun = False
+
+    def begin(self):
+        "Replaces an old file by one without lines."
+        with atomic_path(self.path) as tmp:
+            tmp.write_bytes(_encoded(self.first))
+        self.begun = True
 
     def add(
         self,
         line: str,  # ends with a line break
     ):
         "Writes a line at once; a line that the disk has no room for leaves no trace."
-        if not self.lines:
-            with atomic_path(self.path) as tmp:
-                tmp.write_bytes(_encoded(self.first))
+        if not self.begun:
+            self.begin()
         with open(self.path, 'ab', buffering=0) as file:
             _append(file, _encoded(line))
         self.lines += 1
