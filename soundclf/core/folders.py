@@ -14,6 +14,7 @@ from .checks import check_clips, drop_bad
 from .clips import clips_table
 from .duplicates import crossing, merge_groups, near_duplicates
 from .files import SoundclfError
+from .sheets import from_cell, read_sheet
 from .splits import grouped_folds
 
 # %% ../../nbs/core/folders.ipynb #e9ac1394
@@ -118,22 +119,15 @@ def read_labels(
     path: str | Path,  # a CSV with columns path, label, and perhaps others
 ) -> pd.DataFrame:  # its rows, as text
     "The rows of a list of labelled sounds; raises `SoundclfError` for a file that is not one."
-    try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError):
-        rows = pd.DataFrame()
-    missing = {'path', 'label'} - set(rows.columns)
-    if missing:
-        raise SoundclfError(
-            f"{path} lacks the column {' and '.join(sorted(missing))}: "
-            "its first line must read path,label[,fold,group]."
-        )
-    return rows
+    rows = read_sheet(path, ('path', 'label')).rows
+    labels = [from_cell(label).strip() for label in rows.label]
+    return rows.assign(path=[from_cell(p) for p in rows.path], label=labels)
 
 # %% ../../nbs/core/folders.ipynb #25e0cfb6
 def _clips_csv(path: Path) -> pd.DataFrame:
     "The clips of a CSV, with its folds and groups where it has them."
     rows = read_labels(path)
+    _all_meant(path, rows)
     files = [path.parent / p for p in rows.path]
     _all_present(path, files)
     _each_once(path, files, rows.path)
@@ -146,14 +140,36 @@ def _clips_csv(path: Path) -> pd.DataFrame:
 
 
 def _given_folds(path: Path, column: pd.Series) -> list[int]:
-    "The folds of a CSV, if all are numbers; else a `SoundclfError`."
+    "The folds of a CSV, if all are whole numbers; else a `SoundclfError`."
     fold = pd.to_numeric(column, errors='coerce')
-    if fold.isna().any():
+    if wrong := int((fold % 1 != 0).sum()):
         raise SoundclfError(
-            f"{path} has {fold.isna().sum()} folds that are not numbers: "
-            "number all folds, or remove the column."
+            f"{path} has {wrong} folds that are not whole numbers: number all folds, or remove the column."
         )
     return fold.astype(int).to_list()
+
+# %% ../../nbs/core/folders.ipynb #b402a508
+def _all_meant(path: Path, rows: pd.DataFrame):
+    "Raises `SoundclfError` for sounds without a label and for parts of sounds; warns of capitals."
+    bare = rows.path[rows.label == '']
+    if len(bare):
+        raise SoundclfError(
+            f"{path} has no label for {len(bare)} sounds (the first: {bare.iloc[0]}): "
+            "label them, or take their rows out."
+        )
+    if {'start', 'end'} & {name.lower() for name in rows}:
+        raise SoundclfError(
+            f"{path} has columns start or end, and a sound is taken as a whole: "
+            "cut the recordings into files, or remove these columns."
+        )
+    names = pd.Series(sorted(rows.label.unique()))
+    alike = names[names.str.lower().duplicated(keep=False)]
+    if len(alike):
+        warnings.warn(
+            f"{path} has labels that differ in capitals only, and each is a class of its own: "
+            f"{', '.join(alike)}.",
+            stacklevel=2,
+        )
 
 # %% ../../nbs/core/folders.ipynb #2d85864a
 def _all_present(path: Path, files: list[Path]):

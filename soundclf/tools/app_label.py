@@ -6,7 +6,6 @@
 __all__ = ['label_page']
 
 # %% ../../nbs/tools/app_label.ipynb #25d201d2
-import os
 import shlex
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from ..core.audio import find_audio
 from ..core.files import SoundclfError
 from .app_explore import show_clip
 from .app_parts import model_stamp, remembered, usual_model
-from .labels import label_queue, load_labels, save_label
+from .labels import label_queue, load_labels, place_of, save_label
 from .models import model_names
 
 # %% ../../nbs/tools/app_label.ipynb #473d3cae
@@ -67,7 +66,7 @@ def _still_open(queue: pd.DataFrame, done: dict, skipped: set, target: Path) -> 
     "The sounds to name now; where there are none, the page tells why."
     import streamlit as st
 
-    unnamed = queue[[os.path.abspath(p) not in done for p in queue.path]]
+    unnamed = queue[[place_of(p) not in done for p in queue.path]]
     left = unnamed[~unnamed.path.isin(skipped)]
     share = len(done) / max(1, len(done) + len(unnamed))
     st.progress(share, f'{len(done)} labelled in {target.name}, {len(unnamed)} to go')

@@ -154,6 +154,23 @@ def _answer(
 
 # %% ../../nbs/tools/classifier.ipynb #36797d87
 @patch
+def predict_each(
+    self: Classifier,
+    paths: Iterable[str | Path],  # audio files
+    batch_size: int = 16,  # clips per call of the model
+    n_jobs: int = 2,  # threads that decode
+) -> Iterator[dict]:  # rows of `predict_many`
+    "The answers for many files, each as soon as it is known."
+    pool = ThreadPoolExecutor(n_jobs)
+    try:
+        clips = _read_ahead(pool, self._load, paths, 2 * batch_size)
+        for batch in chunked(clips, batch_size):
+            yield from self._rows(batch)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+# %% ../../nbs/tools/classifier.ipynb #56ff71ae
+@patch
 def predict_many(
     self: Classifier,
     paths: Sequence[str | Path],  # audio files
@@ -161,13 +178,10 @@ def predict_many(
     n_jobs: int = 2,  # threads that decode
 ) -> pd.DataFrame:  # path, predicted, probability, p_<class>…, error; one row per file, in order
     "The answers for many files; a bad file costs its own row and nothing else."
-    rows = []
-    with ThreadPoolExecutor(n_jobs) as pool:
-        clips = _read_ahead(pool, self._load, paths, 2 * batch_size)
-        for batch in chunked(progress(clips, 'predict', len(paths)), batch_size):
-            rows += self._rows(batch)
-    scores = [f'p_{c}' for c in self.classes]
-    return pd.DataFrame(rows, columns=['path', 'predicted', 'probability', *scores, 'error'])
+    rows = list(progress(self.predict_each(paths, batch_size, n_jobs), 'predict', len(paths)))
+    numbers = ['probability', *(f'p_{c}' for c in self.classes)]
+    table = pd.DataFrame(rows, columns=['path', 'predicted', *numbers, 'error'], dtype=object)
+    return table.astype(dict.fromkeys(numbers, float))
 
 # %% ../../nbs/tools/classifier.ipynb #77ca6d13
 def _read_ahead(
@@ -204,11 +218,12 @@ def _load(self: Classifier, path: str | Path) -> _Clip:
 
 # %% ../../nbs/tools/classifier.ipynb #497a52db
 @patch
-def _rows(self: Classifier, clips: list[_Clip]) -> list[dict]:
+def _rows(self: Classifier, clips: list[_Clip]) -> Iterator[dict]:
     "The rows of some clips: the short ones in one batch, the long ones by their windows."
     waves = [c.wave for c in clips if c.wave is not None]
     answers = iter(self.proba(np.stack(waves)) if waves else ())
-    return [self._long_row(c) if c.wave is None else self._row(c.path, next(answers)) for c in clips]
+    for clip in clips:
+        yield self._long_row(clip) if clip.wave is None else self._row(clip.path, next(answers))
 
 
 @patch

@@ -6,7 +6,12 @@
 __all__ = ['COMMANDS', 'EXTRAS', 'usage', 'run', 'main']
 
 # %% ../../nbs/tools/commands.ipynb #012d10fd
+import contextlib
+import os
+import signal
 import sys
+import warnings
+from collections.abc import Iterator
 
 from fastcore.script import anno_parser
 
@@ -15,6 +20,7 @@ from .commands_listen import label, live
 from .commands_predict import export, predict
 from .commands_train import data, evaluate, train
 from .commands_tune import tune
+from .terminal import Terminated, error_sentence, show_line
 
 # %% ../../nbs/tools/commands.ipynb #8fec14d5
 COMMANDS = {f.__name__: f for f in (predict, train, evaluate, tune, export, live, data, label)}
@@ -37,23 +43,32 @@ def usage() -> str:  # several lines
 # %% ../../nbs/tools/commands.ipynb #d98056a0
 def run(
     words: list[str],  # what was typed after `soundclf`
-) -> int:  # exit code: 0, 1 for a mistake in the input, 2 for one in the usage
+) -> int:  # 0; 1 for a mistake in the input, 2 for one in the usage, 130 after Ctrl-C, 143 after SIGTERM
     "The exit code of a command that has run."
     if not words or words[0] in ('-h', '--help', 'help'):
         print(usage())
         return 0 if words else 2
     try:
-        return _command(known_name(words[0], COMMANDS, 'command'), words[1:])
-    except KeyboardInterrupt:
-        print(file=sys.stderr)
-        return 130
+        with _warnings_as_sentences():
+            return _command(known_name(words[0], COMMANDS, 'command'), words[1:])
+    except KeyboardInterrupt as e:
+        show_line(f'Stopped. {e}' if str(e) else 'Stopped before anything was written.', sys.stderr)
+        return 143 if isinstance(e, Terminated) else 130
     except BrokenPipeError:
         return 1
     except (SoundclfError, ModuleNotFoundError, OSError) as e:
-        print(_sentence(words[0], e), file=sys.stderr)
+        show_line(_sentence(words[0], e), sys.stderr)
         return 1 if words[0] in COMMANDS else 2
 
 # %% ../../nbs/tools/commands.ipynb #b6f1f656
+@contextlib.contextmanager
+def _warnings_as_sentences() -> Iterator[None]:
+    "Warnings are printed without the line of code that gave them."
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: show_line(f'Note: {message}', sys.stderr)
+        yield
+
+
 def _command(name: str, words: list[str]) -> int:
     "The exit code of a command with its arguments."
     args = vars(anno_parser(COMMANDS[name], prog=f'soundclf {name}').parse_args(words))
@@ -63,16 +78,26 @@ def _command(name: str, words: list[str]) -> int:
 
 def _sentence(command: str, error: Exception) -> str:
     "One sentence about an error: what is wrong, and what to do."
-    if isinstance(error, SoundclfError):
-        return str(error)
     if isinstance(error, ModuleNotFoundError):
         extra = EXTRAS.get(error.name, 'train')
         return f'`soundclf {command}` needs {error.name}: install soundclf with its extra `{extra}`.'
-    file = error.filename or 'A file'
-    reason = error.strerror or error
-    return f'{file} cannot be read or written ({reason}): check the path and its permissions.'
+    return error_sentence(error)
 
 # %% ../../nbs/tools/commands.ipynb #10ccaea8
 def main():  # exits with the code of the command
     "The console script."
-    sys.exit(run(sys.argv[1:]))
+    signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):  # a terminal may lack letters that a name has
+        stream.reconfigure(errors='backslashreplace')
+    code = run(sys.argv[1:])
+    if code in (130, 143):  # a second Ctrl-C would only interrupt the end
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads any more, and Python would complain at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def _terminate(*_):
+    raise Terminated

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ..core.files import SoundclfError
 from .commands_predict import check_writable
+from .terminal import kept, show_line, visible
 
 # %% ../../nbs/tools/commands_listen.ipynb #6847d9b5
 def live(
@@ -30,13 +31,15 @@ def live(
     if devices or not file:
         found = list_devices()
     if devices:
-        print(*found, sep='\n')
+        for name in found:
+            show_line(name)
         return 0
     clf = Classifier.load(model)
-    if listen:
-        listen_loop(_source(file, device), clf, every, sys.stdin if sys.stdin.isatty() else None)
-    else:
-        record_loop(lambda: _source(file, device), clf, seconds or None)
+    with kept(lambda: 'Recordings from the microphone are not kept.'):
+        if listen:
+            listen_loop(_source(file, device), clf, every, sys.stdin if sys.stdin.isatty() else None)
+        else:
+            record_loop(lambda: _source(file, device), clf, seconds or None)
     return 0
 
 # %% ../../nbs/tools/commands_listen.ipynb #187ab6d0
@@ -68,7 +71,7 @@ def _choices(names: list[str]) -> _Choices:
 def _menu(choices: _Choices) -> str:
     "The labels with their numbers, and what else may be typed."
     numbers = choices.numbers or [''] * len(choices.names)
-    lines = [f'{n:>3} {c}' for n, c in zip(numbers, choices.names)]
+    lines = [f'{n:>3} {visible(c)}' for n, c in zip(numbers, choices.names)]
     kinds = 'A number or a name' if choices.numbers else 'A name'
     rest = f'Enter for the suggestion, {choices.skip} skips, {choices.stop} quits.'
     return '\n'.join([*lines, f'{kinds}, {rest}'])
@@ -78,7 +81,7 @@ def _ask(question: str, choices: _Choices, suggestion: str) -> str | None:
     "A label, '' to skip, None to stop."
     while True:
         try:
-            answer = input(question).strip()
+            answer = input(visible(question)).strip()
         except EOFError:
             return None
         if answer == choices.stop:
@@ -92,7 +95,7 @@ def _ask(question: str, choices: _Choices, suggestion: str) -> str | None:
         if answer in choices.numbers:
             return choices.names[choices.numbers.index(answer)]
         hint = ', or a number' if choices.numbers else ''
-        print(f'There is no label {answer!r}: choose one of {", ".join(choices.names)}{hint}.')
+        show_line(f'There is no label {answer!r}: choose one of {", ".join(choices.names)}{hint}.')
 
 # %% ../../nbs/tools/commands_listen.ipynb #4dfcf460
 def label(
@@ -111,11 +114,12 @@ def label(
     if not names:
         raise SoundclfError('There are no labels to choose from: give --classes cat,dog,….')
     for sentence in queue.attrs['left_out']:
-        print(f'left out: {sentence}', file=sys.stderr)
+        show_line(f'left out: {sentence}', sys.stderr)
     choices = _choices(names)
     print(_menu(choices))
-    _label_all(queue, choices, target)
-    print(f'{len(load_labels(target))} labels in {target}')
+    with kept(lambda: f'{len(load_labels(target))} labels are in {target}.'):
+        _label_all(queue, choices, target)
+    show_line(f'{len(load_labels(target))} labels in {target}')
     return 0
 
 # %% ../../nbs/tools/commands_listen.ipynb #9992b1d4

@@ -11,10 +11,14 @@ import sys
 from json import dumps
 from pathlib import Path
 
+import numpy as np
 from fastcore.script import Param
 
 from ..core.audio import find_audio
-from ..core.files import SoundclfError, atomic_path, known_name
+from ..core.files import SoundclfError, known_name
+from ..core.runtime import progress
+from ..core.sheets import GrowingFile, csv_line, to_cell
+from .terminal import kept, show_line
 
 # %% ../../nbs/tools/commands_predict.ipynb #372e82d6
 def audio_files(
@@ -65,24 +69,41 @@ def predict(
     clf = Classifier.load(model, engine)
     if timeline:
         return _print_timelines(clf, paths, json, window or None, hop or None, out)
-    return _print_answers(clf.predict_many(paths), json, out)
+    return _print_answers(clf, paths, json, out)
 
 # %% ../../nbs/tools/commands_predict.ipynb #42d4245e
-def _print_answers(answers, as_json: bool, out: str) -> int:
-    "Prints one line per file and writes the table; returns the exit code."
-    for row in answers.to_dict('records'):
-        line = _json_line(row) if as_json else _text_line(row)
-        print(line, file=sys.stderr if row['error'] and not as_json else sys.stdout)
-    if out:
-        with atomic_path(out) as tmp:
-            answers.to_csv(tmp, index=False)
-    return int((answers.error != '').any())
+def _print_answers(clf, paths: list[Path], as_json: bool, out: str) -> int:
+    "Prints one line per file and writes its row, both at once; returns the exit code."
+    columns = ['path', 'predicted', 'probability', *(f'p_{c}' for c in clf.classes), 'error']
+    table = GrowingFile(out, csv_line(columns)) if out else None
+    rows, failed, done = clf.predict_each(paths), 0, 0
+    if not sys.stdout.isatty():  # on a terminal, the lines show how far it is
+        rows = progress(rows, 'predict', len(paths))
+    with kept(lambda: f'{done} of {len(paths)} files were answered{_place(table)}.'):
+        for row in rows:
+            if table:
+                table.add(csv_line(_cell(row[c]) for c in columns))
+            line = _json_line(row) if as_json else _text_line(row)
+            show_line(line, sys.stderr if row['error'] and not as_json else None)
+            failed, done = failed or int(row['error'] != ''), done + 1
+    return failed
 
 
 def _text_line(row: dict) -> str:
     if row['error']:
         return f'{row["path"]}: {row["error"]}'
     return f'{row["path"]}: {row["predicted"]} ({100 * row["probability"]:.0f} %)'
+
+# %% ../../nbs/tools/commands_predict.ipynb #7e8b477e
+def _cell(value: str | float) -> str | float:
+    return to_cell(value) if isinstance(value, str) else value
+
+
+def _place(file: GrowingFile | None) -> str:
+    "Where lines are kept."
+    if file is None:
+        return ''
+    return f'; {file.lines} are in {file.path}' if file.begun else f'; {file.path} is as it was'
 
 # %% ../../nbs/tools/commands_predict.ipynb #f62088ff
 def _json_line(row: dict) -> str:
@@ -99,33 +120,35 @@ def _json_line(row: dict) -> str:
 # %% ../../nbs/tools/commands_predict.ipynb #8f91987f
 def _print_timelines(clf, paths: list[Path], as_json: bool, window, hop, out: str) -> int:
     "Prints the segments of recordings and writes those of a single one; returns the exit code."
-    from soundclf.tools.timeline import save_timeline, timeline
+    from soundclf.tools.timeline import TimelineFile, segments_of
 
     if out and len(paths) > 1:
         raise SoundclfError('One timeline fits into one file: give one recording with --out.')
-    failed = 0
-    for path in paths:
-        try:
-            segments = timeline(clf.stream(path, window, hop), clf.classes)
-        except SoundclfError as e:
-            _print_error(path, e, as_json)
-            failed = 1
-            continue
-        for segment in segments.round(3).to_dict('records'):
-            print(_segment_line(path, segment, as_json))
-        if out:
-            save_timeline(segments, out)
+    file = TimelineFile(out) if out else None
+    failed, done = 0, 0
+    with kept(lambda: f'{done} segments were printed{_place(file)}.'):
+        for path in paths:
+            try:
+                for segment in segments_of(clf.stream(path, window, hop), clf.classes):
+                    if file:
+                        file.add_segment(segment)
+                    show_line(_segment_line(path, segment, as_json))
+                    done += 1
+            except SoundclfError as e:
+                _print_error(path, e, as_json)
+                failed = 1
     return failed
 
 # %% ../../nbs/tools/commands_predict.ipynb #ad03faf2
 def _print_error(path: Path, error: SoundclfError, as_json: bool):
     if as_json:
-        print(dumps({'path': str(path), 'error': str(error)}))
+        show_line(dumps({'path': str(path), 'error': str(error)}))
     else:
-        print(error, file=sys.stderr)
+        show_line(error, sys.stderr)
 
 
 def _segment_line(path: Path, s: dict, as_json: bool) -> str:
+    s = s | {k: float(np.round(s[k], 3)) for k in ('start', 'end', 'probability')}
     if as_json:
         return dumps({'path': str(path)} | s)
     span = f'{s["start"]:9.2f} to {s["end"]:9.2f} s'
@@ -139,6 +162,7 @@ def export(
     "Write a model as one ONNX file: waveform in, probabilities out."
     from soundclf.tools.engines import export_onnx
 
-    file = export_onnx(model, onnx or None)
-    print(f'Made: {file} ({file.stat().st_size / 1e6:.1f} MB)')
+    with kept(lambda: 'No ONNX file was written; an old one is as it was.'):
+        file = export_onnx(model, onnx or None)
+    show_line(f'Made: {file} ({file.stat().st_size / 1e6:.1f} MB)')
     return 0

@@ -15,6 +15,7 @@ from pathlib import Path
 from ..core.files import SoundclfError, home_dir, known_name, read_json
 from .commands_predict import check_writable
 from .models import new_model_name
+from .terminal import kept, show_line, visible
 
 # %% ../../nbs/tools/commands_train.ipynb #800c29df
 def train(
@@ -32,8 +33,9 @@ def train(
     name = dataset_name(folder)
     target = Path(out or home_dir() / 'models' / _model_name(name.removeprefix('own-')))
     if (target / 'config.json').is_file():
-        print(f'{target} holds a model, which the new one will replace.')
-    with training_lock(target):
+        show_line(f'{target} holds a model, which the new one will replace.')
+    resumed = 'What is trained so far is kept: the same command goes on from there.'
+    with training_lock(target), kept(lambda: resumed):
         return _train(folder, name, target, recipe, seed, quick)
 
 # %% ../../nbs/tools/commands_train.ipynb #f1c2d3e4
@@ -51,13 +53,13 @@ def _train(folder: str, name: str, target: Path, recipe: str, seed: int, quick: 
     from soundclf.tools.training import train_model
 
     table = load_dataset(folder)
-    print(_what_is_in(table))
+    show_line(_what_is_in(table))
     train_model(table, name, target, recipe, seed, 'quick' if quick else 'full')
     protocols = read_json(target / 'results.json')['models'][recipe]['protocols']
     for record in protocols.values():
-        print(f'accuracy on clips left out: {_accuracy(record)}')
-    print(f'Made: {target} (model, CARD.md, confusion.png).')
-    print(f'Use it: soundclf predict --model {target} FILES')
+        show_line(f'accuracy on clips left out: {_accuracy(record)}')
+    show_line(f'Made: {target} (model, CARD.md, confusion.png).')
+    show_line(f'Use it: soundclf predict --model {target} FILES')
     return 0
 
 # %% ../../nbs/tools/commands_train.ipynb #6031e906
@@ -86,12 +88,13 @@ def evaluate(
 
     if out:
         check_writable(Path(out) / 'predictions.csv', ('.csv',), make_folder=True)
-    table = _labelled(folder)
-    clf = Classifier.load(model)
-    predictions, record = evaluate_model(clf, table)
+    with kept(lambda: 'No predictions and no figure were written; old ones are as they were.'):
+        table = _labelled(folder)
+        clf = Classifier.load(model)
+        predictions, record = evaluate_model(clf, table)
     for sentence in predictions.attrs['left_out']:
-        print(f'left out: {sentence}', file=sys.stderr)
-    print(dumps(record) if json else _summary(record))
+        show_line(f'left out: {sentence}', sys.stderr)
+    show_line(dumps(record) if json else _summary(record))
     if out:
         _save_evaluation(clf.name, predictions, Path(out))
     return 0
@@ -128,14 +131,22 @@ def data(
     from soundclf.core.checks import check_clips
     from soundclf.core.datasets import load_dataset
 
-    table = load_dataset(name)
-    problems = check_clips(table)
-    counts = table.groupby('label').agg(
-        clips=('path', 'size'), recordings=('group', 'nunique'), seconds=('duration', 'sum')
+    with kept(lambda: 'Recordings that were fetched whole are kept: the same command goes on from there.'):
+        table = load_dataset(name)
+        problems = check_clips(table)
+    _print_counts(table)
+    show_line(f'{len(table)} clips in {Path(table.path[0]).parent}')
+    show_line(f'{len(problems)} problems:' if len(problems) else 'no problems found.')
+    if len(problems):
+        print(problems.assign(path=[visible(p) for p in problems.path]).to_string(index=False))
+    return 0
+
+
+def _print_counts(table):
+    "One line per class."
+    counts = (
+        table.assign(label=[visible(c) for c in table.label])
+        .groupby('label')
+        .agg(clips=('path', 'size'), recordings=('group', 'nunique'), seconds=('duration', 'sum'))
     )
     print(counts.round(1).to_string())
-    print(f'{len(table)} clips in {Path(table.path[0]).parent}')
-    print(f'{len(problems)} problems:' if len(problems) else 'no problems found.')
-    if len(problems):
-        print(problems.to_string(index=False))
-    return 0
