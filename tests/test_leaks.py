@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from soundclf import fastai_transfer
 from soundclf.audio_tagging import fit_store_normalize, train_tagger
-from soundclf.core import second_probes
+from soundclf.core import backbones, embeddings, esc50, second_probes, tags
 from soundclf.core.audio import Features
 from soundclf.core.backbones import has_weights
 from soundclf.core.clips import class_names, targets
@@ -27,6 +27,7 @@ from soundclf.core.esc50 import synthetic
 from soundclf.core.fastai_table import FastaiTable
 from soundclf.core.features import cached_features, features_key, fit_normalize
 from soundclf.core.files import SoundclfError
+from soundclf.core.front_ends import audioset_features
 from soundclf.core.folders import folder as folder_table
 from soundclf.core.keys import run_key
 from soundclf.core.loop import Trainer, TrainingRecipe
@@ -148,85 +149,6 @@ PATHS = [*SEEDED, last_epoch, probe, one_call]
 
 def two_classes(path: Callable, table: pd.DataFrame) -> pd.DataFrame:
     return table[table.label != 'tone'].reset_index(drop=True) if path is waveform else table
-
-
-@pytest.mark.parametrize('path', PATHS, ids=lambda path: path.__name__)
-def test_only_training_rows_reach_the_weights(path, clips, tmp_path):
-    table = two_classes(path, clips)
-    split = fold_splits(table)[0]
-    before = learned(path(table, split, tmp_path / 'runs'))
-    for rows, name in ((split.test, 'test'), (split.train[-1:], 'train')):
-        run = path(absurd(table, rows, tmp_path / name), split, tmp_path / 'runs')
-        assert (learned(run) == before) == (name == 'test')
-
-
-@pytest.mark.parametrize('path', [scratch, transfer], ids=lambda path: path.__name__)
-def test_test_rows_stay_out_beside_validation_rows(path, clips, tmp_path):
-    split = three_way(clips)
-    before = learned(path(clips, split, tmp_path / 'runs'))
-    run = path(absurd(clips, split.test, tmp_path / 'test'), split, tmp_path / 'runs')
-    assert learned(run) == before
-    assert set(run.predictions.fold) == {1}  # the test rows are what is predicted
-
-
-class Watched:
-    "Features that note which rows are read."
-
-    def __init__(self, x):
-        self.x, self.shape, self.ndim, self.seen = x, x.shape, x.ndim, set()
-
-    def __len__(self):
-        return len(self.x)
-
-    def __getitem__(self, rows):
-        self.seen.update(np.atleast_1d(rows).tolist())
-        return self.x[rows]
-
-
-@pytest.mark.parametrize('validated', [True, False])
-def test_fine_tuning_reads_no_test_clip_before_it_predicts(validated, clips, tmp_path, monkeypatch):
-    split = three_way(clips) if validated else fold_splits(clips)[0]
-    found = {}
-
-    def watched(*args):
-        found['x'] = Watched(cached_features(*args))
-        return found['x']
-
-    def predict(model, x, *args):
-        found['seen'] = set(x.seen)
-        return original(model, x, *args)
-
-    original = fastai_transfer.predict_proba
-    monkeypatch.setattr(fastai_transfer, 'cached_features', watched)
-    monkeypatch.setattr(fastai_transfer, 'predict_proba', predict)
-    transfer(clips, split, tmp_path)
-    assert found['seen'] == {*split.train, *split.valid}
-    assert found['x'].seen == {*split.train, *split.valid, *split.test}
-
-
-@pytest.mark.parametrize('path', SEEDED, ids=lambda path: path.__name__)
-def test_another_seed_is_another_run(path, clips, tmp_path):
-    table = two_classes(path, clips)
-    split = fold_splits(table)[0]
-    a, b, again = (path(table, split, tmp_path, seed) for seed in (1, 2, 1))
-    assert a.folder == again.folder != b.folder
-    assert learned(a) != learned(b)
-
-
-def test_a_model_is_measured_on_folds_that_its_training_left_out(clips, tmp_path, monkeypatch):
-    class Seen(Exception):
-        pass
-
-    def stop(table, splits, *args):
-        raise Seen(splits)
-
-    monkeypatch.setattr(training, 'run_splits', stop)
-    with pytest.raises(Seen) as found:
-        training.train_model(clips, 'clips', tmp_path, 'scratch')
-    splits = found.value.args[0]
-    for split in splits:
-        assert set(assert_disjoint(clips, split).train) == set(range(len(clips))) - set(split.test)
-    assert sorted(np.concatenate([s.test for s in splits])) == list(range(len(clips)))
 
 
 # ---- tables of numbers ----
@@ -455,13 +377,6 @@ def test_levels_and_stores_are_normalised_by_exactly_the_training_rows():
     np.testing.assert_allclose(norm.std[0, :, 0], frames.std(1), rtol=1e-5)
 
 
-def test_a_run_keeps_the_constants_of_its_training_rows(clips, tmp_path):
-    split = three_way(clips)
-    x = np.asarray(cached_features(clips.path, FEATURES))
-    kept = load_file(scratch(clips, split, tmp_path).folder / 'model.safetensors')
-    np.testing.assert_allclose(kept['normalize.mean'][..., 0], x[split.train].mean((0, 3)), rtol=1e-4)
-
-
 def test_the_average_of_the_weights_by_hand():
     torch.manual_seed(0)
     net = torch.nn.Linear(3, 2)
@@ -490,17 +405,6 @@ def test_the_memory_of_the_average_grows():
     kept = 2 / 11 * steps[0] + 9 / 11 * steps[1]
     kept = 3 / 12 * kept + 9 / 12 * steps[2]
     torch.testing.assert_close(trainer.best.weight.detach(), kept)
-
-
-@pytest.mark.parametrize('path', [scratch, tagger], ids=lambda path: path.__name__)
-def test_the_averaged_weights_are_those_that_are_kept(path, clips, tmp_path, monkeypatch):
-    split = fold_splits(clips)[0]
-    averaged = path(clips, split, tmp_path)
-    for name in ('RECIPE', 'TAGS'):
-        monkeypatch.setitem(globals(), name, replace(globals()[name], ema=0.0))
-    raw = path(clips, split, tmp_path)
-    assert averaged.losses == raw.losses  # the same steps
-    assert learned(averaged) != learned(raw)
 
 
 def changed_file(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
@@ -560,6 +464,36 @@ def test_a_file_that_changes_gives_other_features(clips, tmp_path):
     assert not np.array_equal(found[0], found[1]) and not np.array_equal(found[1], found[2])
 
 
+def test_embeddings_are_named_by_the_weights_that_made_them(clips, monkeypatch):
+    found = []
+    for seed in (1, 2, 1):
+        torch.manual_seed(seed)
+        net = embeddings.MN04Features(pretrained=False)
+        monkeypatch.setattr(embeddings, '_extractor', lambda backbone, net=net: net)
+        features = audioset_features(0.5)
+        found.append(np.array(embeddings.cached_embeddings(clips.path[:2], 'mn04_as', features)))
+    assert not np.allclose(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
+
+
+class Harmful:
+    "What runs code where it is unpickled."
+
+    def __init__(self, mark: Path):
+        self.mark = mark
+
+    def __reduce__(self):
+        return Path.touch, (self.mark,)
+
+
+def test_no_code_in_weights_is_run(tmp_path, monkeypatch):
+    torch.save({'weight': Harmful(tmp_path / 'was run')}, tmp_path / 'weights.pt')
+    monkeypatch.setattr(backbones, 'fetch_weights', lambda *args: tmp_path / 'weights.pt')
+    with pytest.raises(Exception):  # noqa: B017 # torch's own; that nothing ran is what counts
+        backbones.load_mn04()
+    assert not (tmp_path / 'was run').exists()
+
+
 def test_changed_weights_are_refused(tmp_path):
     net = torch.nn.Linear(3, 2)
     save_artefact(net, {'classes': ['a', 'b']}, tmp_path)
@@ -570,6 +504,124 @@ def test_changed_weights_are_refused(tmp_path):
     with pytest.raises(SoundclfError):
         load_weights(torch.nn.Linear(3, 2), tmp_path)
 
+
+def test_groups_are_the_recordings_that_the_publishers_name(tmp_path, monkeypatch):
+    listed = pd.DataFrame({'filename': [f'{i}.wav' for i in range(6)], 'fold': [1, 1, 2, 2, 3, 3]})
+    listed = listed.assign(category='dog', src_file=[7, 7, 8, 8, 9, 9], take=list('ABABAB'))
+    listed.to_csv(tmp_path / 'esc50.csv', index=False)
+    monkeypatch.setattr(esc50, 'manifest', lambda name: {'meta/esc50.csv': ''})
+    monkeypatch.setattr(esc50, 'fetch_file', lambda *args: tmp_path / 'esc50.csv')
+    for module in (esc50, tags):
+        monkeypatch.setattr(module, 'fetch_files', lambda names, *args: names)
+    assert esc50.esc50().group.tolist() == ['7', '7', '8', '8', '9', '9']
+    meta = pd.DataFrame({'file': listed.filename, 'fname': listed.filename, 'label': list('abaabb')})
+    meta = meta.assign(manually_verified='1', usage='train', freesound_id=[7, 7, 8, 8, 9, 9])
+    table = tags._tagged(meta, tmp_path, {}, 3)
+    assert table.group.tolist() == ['7', '7', '8', '8', '9', '9']
+    assert (table.groupby('group').fold.nunique() == 1).all()
+
+
+# ---- runs ----
+
+
+@pytest.mark.parametrize('path', PATHS, ids=lambda path: path.__name__)
+def test_only_training_rows_reach_the_weights(path, clips, tmp_path):
+    table = two_classes(path, clips)
+    split = fold_splits(table)[0]
+    before = learned(path(table, split, tmp_path / 'runs'))
+    for rows, name in ((split.test, 'test'), (split.train[-1:], 'train')):
+        run = path(absurd(table, rows, tmp_path / name), split, tmp_path / 'runs')
+        assert (learned(run) == before) == (name == 'test')
+
+
+@pytest.mark.parametrize('path', [scratch, transfer], ids=lambda path: path.__name__)
+def test_test_rows_stay_out_beside_validation_rows(path, clips, tmp_path):
+    split = three_way(clips)
+    before = learned(path(clips, split, tmp_path / 'runs'))
+    run = path(absurd(clips, split.test, tmp_path / 'test'), split, tmp_path / 'runs')
+    assert learned(run) == before
+    assert set(run.predictions.fold) == {1}  # the test rows are what is predicted
+
+
+class Watched:
+    "Features that note which rows are read."
+
+    def __init__(self, x):
+        self.x, self.shape, self.ndim, self.seen = x, x.shape, x.ndim, set()
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, rows):
+        self.seen.update(np.atleast_1d(rows).tolist())
+        return self.x[rows]
+
+
+@pytest.mark.parametrize('validated', [True, False])
+def test_fine_tuning_reads_no_test_clip_before_it_predicts(validated, clips, tmp_path, monkeypatch):
+    split = three_way(clips) if validated else fold_splits(clips)[0]
+    found = {}
+
+    def watched(*args):
+        found['x'] = Watched(cached_features(*args))
+        return found['x']
+
+    def predict(model, x, *args):
+        found['seen'] = set(x.seen)
+        return original(model, x, *args)
+
+    original = fastai_transfer.predict_proba
+    monkeypatch.setattr(fastai_transfer, 'cached_features', watched)
+    monkeypatch.setattr(fastai_transfer, 'predict_proba', predict)
+    transfer(clips, split, tmp_path)
+    assert found['seen'] == {*split.train, *split.valid}
+    assert found['x'].seen == {*split.train, *split.valid, *split.test}
+
+
+@pytest.mark.parametrize('path', SEEDED, ids=lambda path: path.__name__)
+def test_another_seed_is_another_run(path, clips, tmp_path):
+    table = two_classes(path, clips)
+    split = fold_splits(table)[0]
+    a, b, again = (path(table, split, tmp_path, seed) for seed in (1, 2, 1))
+    assert a.folder == again.folder != b.folder
+    assert learned(a) != learned(b)
+
+
+def test_a_model_is_measured_on_folds_that_its_training_left_out(clips, tmp_path, monkeypatch):
+    class Seen(Exception):
+        pass
+
+    def stop(table, splits, *args):
+        raise Seen(splits)
+
+    monkeypatch.setattr(training, 'run_splits', stop)
+    with pytest.raises(Seen) as found:
+        training.train_model(clips, 'clips', tmp_path, 'scratch')
+    splits = found.value.args[0]
+    for split in splits:
+        assert set(assert_disjoint(clips, split).train) == set(range(len(clips))) - set(split.test)
+    assert sorted(np.concatenate([s.test for s in splits])) == list(range(len(clips)))
+
+
+def test_a_run_keeps_the_constants_of_its_training_rows(clips, tmp_path):
+    split = three_way(clips)
+    x = np.asarray(cached_features(clips.path, FEATURES))
+    kept = load_file(scratch(clips, split, tmp_path).folder / 'model.safetensors')
+    np.testing.assert_allclose(kept['normalize.mean'][..., 0], x[split.train].mean((0, 3)), rtol=1e-4)
+
+
+@pytest.mark.parametrize('path', [scratch, tagger], ids=lambda path: path.__name__)
+def test_the_averaged_weights_are_those_that_are_kept(path, clips, tmp_path, monkeypatch):
+    split = fold_splits(clips)[0]
+    averaged = path(clips, split, tmp_path)
+    for name in ('RECIPE', 'TAGS'):
+        monkeypatch.setitem(globals(), name, replace(globals()[name], ema=0.0))
+    raw = path(clips, split, tmp_path)
+    assert averaged.losses == raw.losses  # the same steps
+    assert learned(averaged) != learned(raw)
+
+
+# ---- files of your own ----
 
 LABELLER = """
 import sys, time
