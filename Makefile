@@ -34,7 +34,7 @@ SPECIAL := 07_spoken_digits 08_waveform_cnn 09_audio_tagging 10_tabular_baseline
 CHAPTERS := $(GENERAL) $(if $(findstring /,$(DATASET)),,$(SPECIAL))
 DONE := $(CHAPTERS:%=$(RUNS)/%.ipynb)
 
-.PHONY: help install chapters reproduce test lint verify bench site app screenshots lab tensorboard
+.PHONY: help install chapters reproduce test mutate lint verify bench site app screenshots lab tensorboard
 .PHONY: readme export outputs clean
 .DELETE_ON_ERROR:
 
@@ -107,6 +107,9 @@ test: lint ## lint, the examples in every notebook, pytest
 	@$(BIN)/nbdev_test --path nbs --n_workers 2 --timing 2>&1 | cut -c1-300
 	@echo "== pytest"
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations 8 tests
+
+mutate: $(READY) ## break a hundred lines, one at a time, and tell which test notices (an hour or two)
+	@$(BIN)/python tests/mutate.py
 
 verify: $(READY) ## run the profile twice from nothing: same results.json, same weights
 	@$(BIN)/python scripts/verify.py "$(DATASET)" "$(PROFILE)" "$(SEED)"

@@ -1,0 +1,20 @@
+"The lines that `make mutate` breaks are still there."
+
+import ast
+
+import pytest
+from mutants import MUTANTS
+from mutate import ROOT, notebook_of, stale
+
+
+@pytest.mark.parametrize('mutant', MUTANTS, ids=lambda m: f'{m.module}: {m.old[:40]}')
+def test_a_line_is_there_once_and_what_replaces_it_is_python(mutant):
+    assert not stale(mutant)
+    module = (ROOT / 'soundclf' / f'{mutant.module}.py').read_text(encoding='utf-8')
+    assert ast.dump(ast.parse(module)) != ast.dump(ast.parse(module.replace(mutant.old, mutant.new)))
+    assert notebook_of(mutant.module)
+
+
+def test_enough_lines_of_enough_modules():
+    assert len(MUTANTS) >= 60 and len({m.module for m in MUTANTS}) >= 50
+    assert len(set(MUTANTS)) == len(MUTANTS)
