@@ -24,8 +24,9 @@ from .clips import clip_length
 from .features import cached_features
 from .files import cached, known_name, sha256_of, sha256_weights
 from .front_ends import audioset_features, features_for
+from .jobs import side_by_side
 from .keys import code_hash
-from .runtime import library_versions, progress, set_threads
+from .runtime import best_device, device_name, library_versions
 
 # %% ../../nbs/core/embeddings.ipynb #4dcc17c5
 VIEWS, ZONES = 4, 4
@@ -98,18 +99,18 @@ def cached_embeddings(
     paths: Sequence[str | Path],  # audio files
     backbone: str,  # one of EXTRACTORS
     features: Features,  # from `backbone_features(…, probe=True)`
-    batch_size: int = 20,  # clips at a time
+    block: int = 100,  # clips in one job
 ) -> np.ndarray:  # float32 [clips, VIEWS, width], memory-mapped
-    "The embeddings of many files, computed once per content, settings, code and weights."
+    "The embeddings of many files, computed once per content, settings, code, weights and device."
     x = cached_features(paths, features)
     net = _extractor(backbone).eval()
-    code = code_hash(f'core.embeddings.{type(net).__name__}', 'core.embeddings._views')
-    key = sha256_of(code, library_versions('torch'), Path(x.filename).name, sha256_weights(net))[:24]
+    code = code_hash(f'core.embeddings.{type(net).__name__}', 'core.embeddings._embedded')
+    made_with = library_versions('torch'), device_name()
+    key = sha256_of(code, made_with, Path(x.filename).name, sha256_weights(net))[:24]
 
     def make(tmp):
-        set_threads()
-        starts = progress(range(0, len(x), batch_size), backbone)
-        np.save(tmp, np.concatenate([_views(net, x, i, batch_size) for i in starts]))
+        jobs = [(net, x.filename, i, min(i + block, len(x))) for i in range(0, len(x), block)]
+        np.save(tmp, np.concatenate(side_by_side(_embedded, jobs, backbone)))
 
     return np.load(cached(Path(x.filename).parent / f'{backbone}-{key}.npy', make), mmap_mode='r')
 
@@ -119,11 +120,20 @@ def _extractor(backbone: str, pretrained: bool = True) -> nn.Module:
     return kind(pretrained)
 
 
+def _embedded(net: nn.Module, file: str, start: int, end: int) -> np.ndarray:
+    "The embeddings of some rows of a feature file."
+    return _views(net, np.load(file, mmap_mode='r')[start:end])
+
+
 @torch.inference_mode()
-def _views(net: nn.Module, x: np.ndarray, i: int, batch_size: int) -> np.ndarray:
-    "The embeddings of one batch, each clip rolled in `VIEWS` ways."
-    batch = torch.from_numpy(np.array(x[i : i + batch_size]))
-    return torch.stack([net(rolled(batch, v)) for v in range(VIEWS)], 1).numpy()
+def _views(net: nn.Module, x: np.ndarray, batch_size: int = 20) -> np.ndarray:
+    "The embeddings of clips, each rolled in `VIEWS` ways."
+    device, parts = best_device(), []
+    net = net.to(device)
+    for i in range(0, len(x), batch_size):
+        batch = torch.from_numpy(np.array(x[i : i + batch_size])).to(device)
+        parts.append(torch.stack([net(rolled(batch, v)) for v in range(VIEWS)], 1).cpu().numpy())
+    return np.concatenate(parts)
 
 # %% ../../nbs/core/embeddings.ipynb #e45a4974
 PROBE_C = {'mn04_as': 0.03, 'squeezenet1_1': 0.003}  # inverse strength of the L2 penalty

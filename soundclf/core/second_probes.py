@@ -12,13 +12,15 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from .audio import resample
 from .clips import class_names, targets
 from .embeddings import MN04Features, PROBE_C, VIEWS, fit_probe, probe_proba, rolled
 from .front_ends import audioset_features, front_end
+from .jobs import side_by_side
 from .predictions import predictions_table, relative_path
-from .runtime import progress
+from .runtime import best_device
 from .segments import RATE, cut_seconds, fit_level
 from .splits import Split
 
@@ -26,18 +28,25 @@ from .splits import Split
 def embed_seconds(
     waves: Sequence[np.ndarray],  # samples of each file
     table: pd.DataFrame,  # its clips table
+    block: int = 320,  # seconds in one job
 ) -> tuple[pd.DataFrame, np.ndarray]:  # (one row per second, float32 [seconds, VIEWS, width])
     "The embedding of every second by `mn04_as`, loud or not."
-    net, features = MN04Features().eval(), audioset_features(1.0)
-    front = front_end(features)
+    net = MN04Features().eval()
     rows, x = cut_seconds(table, waves, np.arange(len(table)), 0.0)
-    parts = []
-    for i in progress(range(0, len(x), 32), 'mn04_as'):
-        samples = resample(x[i : i + 32, 0], RATE, features.sample_rate)
-        with torch.inference_mode():
-            mel = front(torch.from_numpy(samples)[:, None])
-            parts.append(torch.stack([net(rolled(mel, v)) for v in range(VIEWS)], 1))
-    return rows, torch.cat(parts).numpy()
+    jobs = [(net, x[i : i + block]) for i in range(0, len(x), block)]
+    return rows, np.concatenate(side_by_side(_embedded_seconds, jobs, 'mn04_as'))
+
+
+@torch.inference_mode()
+def _embedded_seconds(net: nn.Module, x: np.ndarray, batch_size: int = 32) -> np.ndarray:
+    "The embeddings of some seconds `[n, 1, RATE]`."
+    features, device, parts = audioset_features(1.0), best_device(), []
+    net, front = net.to(device), front_end(features)
+    for i in range(0, len(x), batch_size):
+        samples = resample(x[i : i + batch_size, 0], RATE, features.sample_rate)
+        mel = front(torch.from_numpy(samples)[:, None]).to(device)
+        parts.append(torch.stack([net(rolled(mel, v)) for v in range(VIEWS)], 1).cpu().numpy())
+    return np.concatenate(parts)
 
 # %% ../../nbs/core/second_probes.ipynb #e8f55951
 def probe_seconds(
