@@ -35,22 +35,21 @@ def find_audio(
         folders[:] = [name for name in folders if not name.startswith('.')]
         names = folders + [name for name in files if not name.startswith('.')]
         found += [Path(parent, name) for name in names if _is_sound(name)]
-        others = [Path(parent, name) for name in names if not _is_sound(name)]
-        closed += [path for path in others if _leads_nowhere(path)]
+        closed += [Path(parent, name) for name in names if _leads_nowhere(Path(parent, name))]
     _warn_of_closed(folder, [str(getattr(c, 'filename', c)) for c in closed])
     if not found:
         raise SoundclfError(f'{folder} holds no sounds: expected {", ".join(AUDIO_SUFFIXES)} files.')
     return sorted(found)
 
-
+# %% ../../nbs/core/audio.ipynb #34030998
 def _is_sound(name: str) -> bool:
     "Whether a name ends like a sound."
     return os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES
 
-# %% ../../nbs/core/audio.ipynb #34030998
+
 def _leads_nowhere(path: Path) -> bool:
-    "Whether a path is a link to a folder, which we don't follow, or a link to nothing."
-    return path.is_symlink() and not path.is_file()
+    "Whether a path is a link to a folder, which we don't follow, or to nothing; sounds are checked later."
+    return path.is_symlink() and not (path.is_file() or _is_sound(path.name))
 
 
 def _warn_of_closed(folder: Path, closed: list[str]):
@@ -270,11 +269,8 @@ def _converted_blocks(path: str | Path, features: Features) -> Iterator[np.ndarr
         yield stream.resample_chunk(np.zeros((0, features.channels), 'float32'), last=True).T
 
 
-def _stretch(
-    blocks: Iterable[np.ndarray],  # channels x frames
-    start: int,  # first frame to keep
-    stop: int,  # frame to stop before
-) -> tuple[np.ndarray, int]:  # what is kept; the number of frames of all blocks
+def _stretch(blocks: Iterable[np.ndarray], start: int, stop: int) -> tuple[np.ndarray, int]:
+    "The frames from `start` to `stop` of all blocks, and the number of all frames."
     parts, n = [], 0
     for block in blocks:
         parts.append(block[:, max(0, start - n) : max(0, stop - n)].copy())
@@ -282,25 +278,22 @@ def _stretch(
     return np.concatenate(parts, 1) if n else np.zeros((1, 0), 'float32'), n
 
 # %% ../../nbs/core/audio.ipynb #094d84f9
-_SLACK = 4  # frames by which a resampled length may be off
-
-
 def load_clip(
     path: str | Path,  # an audio file
     features: Features,  # wanted rate, channels, length
 ) -> np.ndarray:  # float32, channels x samples
     "A file's samples, rechannelled, resampled and fitted; raises `SoundclfError` naming a bad file."
     samples = features.samples
+    slack = 4  # frames by which a resampled length may be off
     n = round(seconds_of(path) * features.sample_rate)
     for _ in range(2):
-        first = max(0, (n - samples - _SLACK) // 2)
-        wave, found = _stretch(_converted_blocks(path, features), first, first + samples + _SLACK)
-        if abs(found - n) <= _SLACK // 2:
+        first = max(0, (n - samples - slack) // 2)
+        wave, found = _stretch(_converted_blocks(path, features), first, first + samples + slack)
+        if abs(found - n) <= slack // 2:
             break
         n = found
     if found == 0:
         raise SoundclfError(f'{path} is empty: remove it.')
     if found > samples:
-        start = (found - samples) // 2 - first
-        wave = wave[:, start : start + samples]
+        wave = wave[:, (found - samples) // 2 - first :][:, :samples]
     return fit_length(np.ascontiguousarray(wave), samples, features.pad)

@@ -24,7 +24,7 @@ class _Alignment(NamedTuple):
     seconds: float = 0.0  # what correlates at 0.9 or more
     offset: float = 0.0  # seconds from the start of the first wave to the start of the second
 
-
+# %% ../../nbs/core/duplicates.ipynb #e8285ae9
 def _best_lag(a: np.ndarray, b: np.ndarray, near: range | None = None) -> int:
     "The samples, negative ones too, by which the second wave must move to agree; among `near` if given."
     from scipy.fft import irfft, next_fast_len, rfft
@@ -51,8 +51,8 @@ def _aligned(
     spectrum = rfft(b, n)
     best = _Alignment()
     for step in steps:
-        turned = np.exp(-2j * np.pi * rfftfreq(n) * (lag % n + step))
-        moved = irfft(spectrum * turned, n)[: len(a)]
+        place = lag % n + step
+        moved = irfft(spectrum * np.exp(-2j * np.pi * rfftfreq(n) * place), n)[: len(a)]
         r = _window_correlation(a, moved, size)
         if len(r) and r.max() > best.similarity:
             best = _Alignment(float(r.max()), _seconds_alike(r, size), (lag + step) / RATE)
@@ -103,7 +103,7 @@ def _stretch_lag(a: np.ndarray, b: np.ndarray, pair: np.void, size: int) -> int 
     agrees = _aligned(part_a, part_b, lag, size, (-0.5, 0, 0.5)).similarity >= _PROMISING
     return lag + moved if agrees else None
 
-
+# %% ../../nbs/core/duplicates.ipynb #dee585b5
 def _compared(a: np.ndarray, b: np.ndarray, pair: np.void, window: float) -> _Alignment:
     "How alike two candidates are at their best alignment."
     size = int(min(window * RATE, len(a), len(b)))
@@ -137,23 +137,18 @@ def _settled(pairs: np.ndarray, found: pd.DataFrame, n: int) -> np.ndarray:  # b
 # %% ../../nbs/core/duplicates.ipynb #55a41214
 def _confirmed(
     pairs: np.ndarray,  # candidates
-    paths: Sequence[str],  # the file of each row
-    like: Callable[[np.ndarray, np.ndarray, np.void], _Alignment],  # compares two waves
+    compare: Callable[[np.void], tuple],  # row_a, row_b, similarity, seconds, offset of a pair
+    clips: int,  # rows of the table
     threshold: float,  # least similarity
     n_jobs: int,  # threads
 ) -> pd.DataFrame:  # row_a, row_b, similarity, seconds, offset; sorted
-    wave = lru_cache(32)(probe_wave)
-
-    def one(pair):
-        i, j = int(pair['row_a']), int(pair['row_b'])
-        return i, j, *like(wave(paths[i]), wave(paths[j]), pair)
-
-    found = pd.DataFrame(columns=['row_a', 'row_b', 'similarity', 'seconds', 'offset'], dtype=float)
+    found = pd.DataFrame(columns=['row_a', 'row_b', *_Alignment._fields], dtype=float)
     jobs = Parallel(n_jobs, prefer='threads', return_as='generator')
     for turn in progress(range(pairs['turn'].max(initial=-1) + 1), 'align'):
         some = pairs[pairs['turn'] == turn]
-        some = some[~_settled(some, found, len(paths))]
-        rows = [r for r in jobs(delayed(one)(pair) for pair in some) if r[2] >= threshold]
+        some = some[~_settled(some, found, clips)]
+        compared = jobs(delayed(compare)(pair) for pair in some)
+        rows = [row for row in compared if row[2] >= threshold]
         found = pd.concat([found, pd.DataFrame(rows, columns=found.columns, dtype=float)])
     return found.astype({'row_a': int, 'row_b': int}).sort_values(['row_a', 'row_b'], ignore_index=True)
 
@@ -170,7 +165,13 @@ def near_duplicates(
     Of more than a few alike clips, enough pairs are listed to connect them all."""
     paths = table.path.tolist()
     pairs = candidates(paths, n_jobs)
-    found = _confirmed(pairs, paths, partial(_compared, window=window), threshold, n_jobs)
+    wave = lru_cache(32)(probe_wave)
+
+    def compare(pair):
+        a, b = int(pair['row_a']), int(pair['row_b'])
+        return a, b, *_compared(wave(paths[a]), wave(paths[b]), pair, window)
+
+    found = _confirmed(pairs, compare, len(paths), threshold, n_jobs)
     return _with_names(found, table)
 
 # %% ../../nbs/core/duplicates.ipynb #e2cac814

@@ -34,7 +34,7 @@ def _mono_blocks(path: str, seconds: float) -> Iterator[tuple[np.ndarray, int]]:
             return
         read += block.shape[1]
 
-
+# %% ../../nbs/core/landmarks.ipynb #f6043b7b
 def probe_wave(
     path: str,  # an audio file
     seconds: float = 60.0,  # how much of it to read
@@ -109,18 +109,21 @@ class _Rows:
         if self.n >= self.most:
             self.flush()
 
-    def flush(self):
-        if not self.waiting:
-            return
-        rows, file = map(np.concatenate, zip(*self.waiting))
-        self.waiting, self.n = [], 0
-        order = np.argsort(file, kind='stable')
-        numbers, starts = np.unique(file[order], return_index=True)
-        for number, part in zip(numbers, np.split(rows[order], starts[1:])):
-            with open(self.folder / str(number), 'ab') as f:
-                part.tofile(f)
-
 # %% ../../nbs/core/landmarks.ipynb #132ae163
+@patch
+def flush(self: _Rows):
+    "Writes the rows that wait."
+    if not self.waiting:
+        return
+    rows, file = map(np.concatenate, zip(*self.waiting))
+    self.waiting, self.n = [], 0
+    order = np.argsort(file, kind='stable')
+    numbers, starts = np.unique(file[order], return_index=True)
+    for number, part in zip(numbers, np.split(rows[order], starts[1:])):
+        with open(self.folder / str(number), 'ab') as f:
+            part.tofile(f)
+
+
 @patch
 def read(self: _Rows) -> Iterator[tuple[int, np.ndarray]]:
     "The number and the rows of each file that has any; a file that was read is deleted."
@@ -173,7 +176,7 @@ def _links(rows: np.ndarray) -> Iterator[tuple]:  # arrays: two clips, the lower
         higher = 2 * first + step - lower
         yield clip[lower], clip[higher], frame[lower], frame[higher]
 
-
+# %% ../../nbs/core/landmarks.ipynb #7fe140aa
 def _kept_links(
     kept: _Rows,  # landmarks
     n: int,  # clips
@@ -222,7 +225,7 @@ def _needed(
     rate = (by_chance + 1) / offsets
     return np.maximum(least, poisson.isf(np.minimum(0.1 / clips / offsets, 0.5), rate) + 1)
 
-
+# %% ../../nbs/core/landmarks.ipynb #f4b14c6b
 def _chosen(links: np.ndarray, base: int, frames: np.ndarray) -> np.ndarray:  # rows of type `PAIR`
     "The candidates of one file of links, each clip's strongest first."
     pair, total, shared, offset, middle = _agreeing(links)
