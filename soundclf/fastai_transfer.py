@@ -40,7 +40,7 @@ from .core.jobs import named_side_by_side
 from .core.keys import run_key
 from .core.batches import predict_proba
 from .core.predictions import predictions_table
-from .core.runs import Run, finished_run, keep_run, pooled
+from .core.runs import Run, keep_run, pooled, run_once
 from .core.runtime import seed_everything
 from .core.splits import Split
 from .transforms import Augment
@@ -136,8 +136,10 @@ def fine_tune_split(
     features = backbone_features(recipe.backbone, table)
     code = 'fastai_transfer.fine_tune_split', type(recipe.augment)
     folder = Path(folder) / run_key(code, table, split, [recipe, features, select], seed, packages=_PACKAGES)
-    if run := finished_run(folder):
-        return run
+    return run_once(folder, lambda: _fine_tune(table, split, recipe, features, folder, seed, cbs, select))
+
+# %% ../nbs/04_fastai_transfer.ipynb #21397426
+def _fine_tune(table, split, recipe, features, folder: Path, seed: int, cbs, select: bool) -> Run:
     x = cached_features(table.path, features)
     cbs = [*_callbacks(split, select), *cbs]
     learn, normalize = _fine_tuned(table, split, recipe, x, folder, seed, cbs)
@@ -198,14 +200,16 @@ def probe_split(
     settings = [features, backbone, C, Path(e.filename).name]
     packages = 'scikit-learn', 'numpy'
     key = run_key(['fastai_transfer.probe_split'], table, split, settings, 0, packages=packages)
-    if run := finished_run(Path(folder) / key):
-        return run
-    weight, bias = fit_probe(e, targets(table), split.train, C)
-    about = {'kind': 'frozen', 'classes': classes, 'features': asdict(features), 'network': backbone}
-    config = about | {'C': C, 'split': split.name, 'losses': [], 'accuracies': []}
-    proba = probe_proba(e[split.judged], weight, bias)
-    predictions = predictions_table(table, split.judged, proba, classes)
-    return keep_run(_with_probe(backbone, weight, bias), config, predictions, Path(folder) / key)
+
+    def probe():
+        weight, bias = fit_probe(e, targets(table), split.train, C)
+        about = {'kind': 'frozen', 'classes': classes, 'features': asdict(features), 'network': backbone}
+        config = about | {'C': C, 'split': split.name, 'losses': [], 'accuracies': []}
+        proba = probe_proba(e[split.judged], weight, bias)
+        predictions = predictions_table(table, split.judged, proba, classes)
+        return keep_run(_with_probe(backbone, weight, bias), config, predictions, Path(folder) / key)
+
+    return run_once(Path(folder) / key, probe)
 
 # %% ../nbs/04_fastai_transfer.ipynb #ede86ca8
 def _with_probe(backbone: str, weight: np.ndarray, bias: np.ndarray) -> nn.ModuleDict:

@@ -209,9 +209,12 @@ def _scratch_task(table, split, recipe, features, g: torch.Generator) -> Task:
         proba = predict_proba(network, x, split.judged, normalize)
         return predictions_table(table, split.judged, proba, classes)
 
+    def inputs():
+        return ((table.path.iloc[row], x[row]) for row in split.train)
+
     network = build_network(recipe.network, len(classes), x.shape[1])
     steps = max(1, len(split.train) // min(recipe.batch_size, len(split.train)))
-    return Task('scratch', network, normalize, features, classes, steps, batches, judge)
+    return Task('scratch', network, normalize, features, classes, steps, batches, judge, inputs)
 
 # %% ../nbs/03_scratch_cnn.ipynb #b02b8314
 def scratch_network(

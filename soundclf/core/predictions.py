@@ -30,12 +30,13 @@ def predictions_table(
     proba: np.ndarray,  # probabilities, [len(rows), classes]
     classes: Sequence[str],  # class names in the order of the columns
 ) -> pd.DataFrame:  # path, label, fold, group, predicted, p_<class>…
-    "A predictions table, one row per clip; raises `SoundclfError` where the shapes do not fit."
+    "A predictions table, one row per clip; raises `SoundclfError` for what fits no clips, or is no number."
     if proba.shape != (len(rows), len(classes)):
         raise SoundclfError(
             f'Probabilities of shape {proba.shape} do not fit {len(rows)} clips and {len(classes)} classes.'
         )
     part = table.iloc[rows]
+    _check_finite(proba, part.path)
     columns = {'path': [relative_path(p) for p in part.path]}
     for name in ('label', 'fold', 'group'):
         columns[name] = part[name].to_numpy()
@@ -43,6 +44,21 @@ def predictions_table(
     for i, name in enumerate(classes):
         columns[f'p_{name}'] = np.round(proba[:, i].astype('float64'), 6)
     return pd.DataFrame(columns)
+
+# %% ../../nbs/core/predictions.ipynb #f871fb83
+def _check_finite(proba: np.ndarray, paths: Sequence[str]):
+    "Raises `SoundclfError` for probabilities that are not numbers; names the clip if only some are."
+    bad = ~np.isfinite(proba).all(1)
+    if not bad.any():
+        return
+    if bad.all():
+        advice = 'look for such values in its features, or train it with a lower learning rate'
+        raise SoundclfError(f'The model answers no clip with numbers: {advice}.')
+    first = relative_path(np.asarray(paths)[bad][0])
+    advice = 'remove it, or look for such values in its features'
+    raise SoundclfError(
+        f'The model answers {bad.sum()} clips with values that are not numbers, {first} first: {advice}.'
+    )
 
 # %% ../../nbs/core/predictions.ipynb #50f4465f
 def save_predictions(
@@ -58,13 +74,39 @@ def save_predictions(
 def load_predictions(
     path: str | Path,  # CSV file
 ) -> pd.DataFrame:  # a predictions table
-    "A predictions table read back; raises `SoundclfError` if it is missing."
+    "A predictions table read back; raises `SoundclfError` if it is missing or damaged."
     if not Path(path).is_file():
         raise SoundclfError(f'{path} does not exist: run the notebook that trains this model first.')
     text = {'label': str, 'predicted': str, 'group': str}
-    return pd.read_csv(path, dtype=text, keep_default_na=False)
+    try:
+        predictions = pd.read_csv(path, dtype=text, keep_default_na=False)
+    except (ValueError, pd.errors.ParserError) as e:  # an empty or binary file is a ValueError too
+        raise _damaged(path, str(e).splitlines()[0][:80]) from None
+    _check_predictions(predictions, path)
+    return predictions
+
+# %% ../../nbs/core/predictions.ipynb #e3f49a01
+def _damaged(path: str | Path, why: str) -> SoundclfError:
+    "The error for a predictions table that cannot be used."
+    return SoundclfError(
+        f'{path} is not a predictions table ({why}): run the notebook that trains this model again.'
+    )
 
 
+def _check_predictions(predictions: pd.DataFrame, path: str | Path):
+    "Raises `SoundclfError` for a table without rows, columns or probabilities."
+    if missing := {'path', 'label', 'predicted'} - set(predictions):
+        raise _damaged(path, f'it lacks {", ".join(sorted(missing))}')
+    proba, classes = probabilities(predictions)
+    if not len(predictions) or not classes:
+        raise _damaged(path, 'it holds no probabilities')
+    numbers = np.issubdtype(proba.dtype, np.number)
+    if not numbers or not np.isfinite(proba).all() or proba.min() < 0 or proba.max() > 1.001:
+        raise _damaged(path, 'its probabilities are not numbers from 0 to 1')
+    if not predictions.predicted.isin(classes).all():
+        raise _damaged(path, 'it predicts classes that it has no probabilities for')
+
+# %% ../../nbs/core/predictions.ipynb #f929d8f9
 def probabilities(
     predictions: pd.DataFrame,  # a predictions table
 ) -> tuple[np.ndarray, list[str]]:  # ([clips, classes], class names)

@@ -7,13 +7,18 @@ __all__ = ['ENGINES', 'network_builder', 'load_model', 'waveform_model', 'TorchE
            'open_model', 'export_onnx']
 
 # %% ../../nbs/tools/engines.ipynb #bf67bd02
+import hashlib
 import json
+import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from ..core.files import SoundclfError, atomic_path, known_name, read_json, write_json
+from ..core.artefact_schema import parsed_config, read_config, warn_older, write_config
+from ..core.audio import Features
+from ..core.files import SoundclfError, atomic_path, known_name, read_json, sha256_file
 from .models import model_path
 
 # %% ../../nbs/tools/engines.ipynb #74627620
@@ -36,14 +41,16 @@ def network_builder(
     return builders[known_name(kind, builders, 'kind of model')]
 
 # %% ../../nbs/tools/engines.ipynb #de9a3265
+_NEEDED = 'kind', 'classes', 'features', 'weights_sha256'  # of a configuration
+
+
 def load_model(
     folder: str | Path,  # a model's folder, of any kind
 ) -> tuple:  # (torch module from features to logits, the `Features` that it expects)
     "A trained network with its normalisation in front."
     from soundclf.core.runs import load_artefact
 
-    kind = read_json(Path(folder) / 'config.json').get('kind')
-    return load_artefact(folder, network_builder(kind))
+    return load_artefact(folder, network_builder(read_config(folder, _NEEDED)['kind']))
 
 
 def waveform_model(
@@ -97,6 +104,23 @@ def _onnx_session(file: Path, threads: int = 2):
         trouble = f'{file} is not a model that ONNX Runtime can run ({reason})'
         raise SoundclfError(f'{trouble}: export it again.') from None
 
+# %% ../../nbs/tools/engines.ipynb #92980db3
+def _started(make: Callable, config: dict, name: str | Path) -> Callable:
+    "An engine that answers silence with one probability per class; raises `SoundclfError` for any other."
+    features, classes = Features(**config['features']), len(config['classes'])
+    try:
+        engine = make()
+        found = np.shape(engine(np.zeros((1, features.channels, features.samples), 'float32')))
+    except SoundclfError:
+        raise
+    except Exception as e:
+        reason = str(e).splitlines()[0][:80] if str(e) else type(e).__name__
+        raise SoundclfError(f'{name} does not run ({reason}): train or export it again.') from None
+    if found != (1, classes):
+        trouble = f'{name} gives values of shape {found} for one sound of {classes} classes'
+        raise SoundclfError(f'{trouble}: train or export it again.')
+    return engine
+
 # %% ../../nbs/tools/engines.ipynb #50f990d4
 ENGINES = ('auto', 'torch', 'onnx')
 
@@ -109,12 +133,15 @@ def open_model(
     known_name(engine, ENGINES, 'engine')
     if path.suffix == '.onnx':
         return _open_file(path, engine)
-    current = _export_is_current(path)
-    if engine == 'onnx' or engine == 'auto' and current and _has('onnxruntime'):
+    state = _export_state(path)
+    if engine == 'onnx' or engine == 'auto' and state == 'current' and _has('onnxruntime'):
         return _open_onnx(_current_export(path))
     if not _has('torch'):
-        raise SoundclfError(f'{path} needs {_missing(engine, current)}.')
-    return TorchEngine(path), read_json(path / 'config.json')
+        raise SoundclfError(f'{path} needs {_missing(engine, state == "current")}.')
+    if state == 'altered':
+        warnings.warn(f'{path}/model.onnx {_STATES[state]}, so torch answers: export it again.', stacklevel=3)
+    config = read_config(path, _NEEDED)
+    return _started(partial(TorchEngine, path), config, path), config
 
 # %% ../../nbs/tools/engines.ipynb #5ba52c3d
 def _has(*packages: str) -> bool:
@@ -141,29 +168,46 @@ def _open_file(file: Path, engine: str) -> tuple[Callable, dict]:
 
 # %% ../../nbs/tools/engines.ipynb #a89ec293
 def _open_onnx(file: Path) -> tuple[Callable, dict]:
+    "An ONNX file ready to run, and the configuration inside; raises `SoundclfError` where they are unsound."
     engine = OnnxEngine(file)
-    config = engine.session.get_modelmeta().custom_metadata_map.get('config')
-    if config is None:
+    metadata = engine.session.get_modelmeta().custom_metadata_map
+    if 'config' not in metadata:
         raise SoundclfError(f'{file} does not name its classes: export it with `soundclf export`.')
-    return engine, json.loads(config)
+    config = parsed_config(metadata['config'], f'The metadata of {file}', ('classes', 'features'))
+    _check_seal(file, metadata.get('sha256'), config)
+    return _started(lambda: engine, config, file), config
 
 
-def _export_is_current(folder: Path) -> bool:
-    "Whether a folder's ONNX file was made from the weights beside it."
-    mark = folder / 'model.onnx.json'
-    if not mark.is_file() or not (folder / 'model.onnx').is_file():
-        return False
-    return read_json(mark).get('weights_sha256') == read_json(folder / 'config.json')['weights_sha256']
+_STATES = {
+    'missing': 'is not there',
+    'older': 'was exported from other weights',
+    'altered': 'was altered after it was exported',
+}
+
+# %% ../../nbs/tools/engines.ipynb #459036c5
+def _export_state(folder: Path) -> str:
+    "Whether a folder's model.onnx is current, or one of `_STATES`."
+    file = folder / 'model.onnx'
+    if not file.is_file():
+        return 'missing'
+    config = read_config(folder, ('weights_sha256',))
+    if 'onnx_sha256' in config:
+        return 'current' if sha256_file(file) == config['onnx_sha256'] else 'altered'
+    mark = folder / 'model.onnx.json'  # what version 0.1.0 wrote
+    if 'config_sha256' in config or not mark.is_file():
+        return 'older'
+    made_from = read_json(mark)
+    same = isinstance(made_from, dict) and made_from.get('weights_sha256') == config['weights_sha256']
+    return 'current' if same else 'older'
 
 # %% ../../nbs/tools/engines.ipynb #3f45026f
 def _current_export(folder: Path) -> Path:
-    "A folder's ONNX file; raises `SoundclfError` if there is none, or one of other weights."
-    file = folder / 'model.onnx'
-    if not file.is_file():
+    "A folder's ONNX file; raises `SoundclfError` if there is none, an altered one, or one of other weights."
+    file, state = folder / 'model.onnx', _export_state(folder)
+    if state == 'missing':
         raise SoundclfError(f'{folder} has no model.onnx: make it with `soundclf export {folder}`.')
-    if not _export_is_current(folder):
-        advice = f'make it anew with `soundclf export {folder}`'
-        raise SoundclfError(f'{file} was exported from other weights: {advice}.')
+    if state != 'current':
+        raise SoundclfError(f'{file} {_STATES[state]}: make it anew with `soundclf export {folder}`.')
     return file
 
 # %% ../../nbs/tools/engines.ipynb #7780e145
@@ -176,14 +220,38 @@ def export_onnx(
     if folder.suffix == '.onnx' or not _has('torch', 'onnxscript'):
         advice = 'export a model folder, with the extra `train` installed'
         raise SoundclfError(f'{folder} cannot be exported here: {advice}.')
-    config = read_json(folder / 'config.json')
+    config = read_config(folder, _NEEDED)
     kept = {k: config[k] for k in ('classes', 'features', 'kind', 'weights_sha256')}
     file = Path(path or folder / 'model.onnx')
     with atomic_path(file) as tmp:
-        _onnx_program(folder, kept).save(str(tmp))
-    if path is None:
-        write_json({'weights_sha256': config['weights_sha256']}, folder / 'model.onnx.json')
+        _onnx_program(folder, kept | {'sealed': True}).save(str(tmp))
+        _seal(tmp)
+    if file.resolve() == (folder / 'model.onnx').resolve():
+        write_config(config | {'onnx_sha256': sha256_file(file)}, folder)
+        (folder / 'model.onnx.json').unlink(missing_ok=True)
     return file
+
+# %% ../../nbs/tools/engines.ipynb #22ad8142
+_UNSEALED = b'0' * 64  # where the hash of an ONNX file stands in it
+
+
+def _seal(file: Path):
+    "Puts the hash of an ONNX file into it."
+    data = file.read_bytes()
+    if data.count(_UNSEALED) != 1:
+        raise SoundclfError(f'{file} has no place of its own for its hash: train the model again.')
+    file.write_bytes(data.replace(_UNSEALED, hashlib.sha256(data).hexdigest().encode()))
+
+
+def _check_seal(file: Path, seal: str | None, config: dict):
+    "Raises `SoundclfError` for an ONNX file that was changed after it was exported."
+    if seal is None and not config.get('sealed'):
+        warn_older(file)
+        return
+    data = file.read_bytes().replace((seal or '').encode(), _UNSEALED, 1)
+    if hashlib.sha256(data).hexdigest() != seal:
+        advice = 'get it again, or export it again'
+        raise SoundclfError(f'{file} was changed after it was exported, as its hash shows: {advice}.')
 
 # %% ../../nbs/tools/engines.ipynb #f7c9262e
 def _onnx_program(folder: Path, config: dict):
@@ -206,7 +274,7 @@ def _onnx_program(folder: Path, config: dict):
             dynamic_shapes=({0: torch.export.Dim('batch', min=1, max=256)},),
         )
     _clear_traces(program.model.graph)
-    program.model.metadata_props['config'] = json.dumps(config)
+    program.model.metadata_props |= {'config': json.dumps(config), 'sha256': _UNSEALED.decode()}
     return program
 
 # %% ../../nbs/tools/engines.ipynb #c0b1e913
