@@ -22,6 +22,8 @@ from fastai.learner import Learner
 from fastai.tabular.all import accuracy
 from torch import nn
 
+from .core.runtime import best_device
+
 # %% ../nbs/04_fastai_transfer.ipynb #d1cd6de2
 from .core.clips import class_names, targets
 from soundclf.core.embeddings import (
@@ -157,8 +159,9 @@ def _fine_tuned(table, split, recipe, x, folder: Path, seed: int, cbs) -> tuple[
     "(the learner after both phases, the normalisation it was trained with)"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'log.csv').unlink(missing_ok=True)
-    g = seed_everything(seed)
+    g = seed_everything(seed, best_device())
     normalize = nn.Identity() if recipe.backbone == 'mn04_as' else fit_normalize(x, split.train)
+    normalize = normalize.to(g.device)
     dls = spectrogram_loaders(table, split, x, normalize, recipe.augment, recipe.batch_size, g)
     learn = transfer_learner(dls, recipe, folder, table.label.nunique(), cbs)
     with learn.no_logging():

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from .audio import Features
 from .files import SoundclfError, atomic_path, known_name
 from .runs import Run, keep_run, read_state, run_once, write_state
-from .runtime import has_fast_bfloat16, progress, seed_everything
+from .runtime import best_device, default_generator, has_fast_bfloat16, progress, seed_everything
 from .splits import Split
 
 # %% ../../nbs/core/loop.ipynb #67b7fdc4
@@ -170,7 +170,8 @@ def save_checkpoint(
     "Saves model, optimiser, schedule, average, course and random states; returns the path."
     parts = {'model': trainer.model, 'opt': trainer.opt, 'sched': trainer.sched, 'ema': trainer.ema}
     state = {k: v.state_dict() for k, v in parts.items() if v is not None}
-    rng = {'batches': g.get_state(), 'torch': torch.get_rng_state()}
+    drawn = default_generator(g.device).get_state()
+    rng = {'batches': g.get_state(), 'torch': torch.get_rng_state(), 'device': drawn}
     course = {'epoch': trainer.epoch, 'losses': trainer.losses, 'accuracies': trainer.accuracies}
     return write_state(state | rng | course, path)
 
@@ -189,6 +190,7 @@ def load_checkpoint(
             getattr(trainer, k).load_state_dict(state[k])
     g.set_state(state['batches'])
     torch.set_rng_state(state['torch'])
+    default_generator(g.device).set_state(state['device'])
     trainer.epoch, trainer.losses, trainer.accuracies = state['epoch'], state['losses'], state['accuracies']
     return trainer.epoch
 
@@ -247,9 +249,9 @@ def train_run(
     "One training run, resumable: a finished one is read back, a stopped one goes on; the last epoch counts."
 
     def train():
-        g = seed_everything(seed)
+        g = seed_everything(seed, best_device())
         task = make_task(g)
-        trainer = Trainer(task.network, recipe, task.steps, 'cpu', folder / 'tensorboard')
+        trainer = Trainer(task.network, recipe, task.steps, g.device, folder / 'tensorboard')
         course = _trained(trainer, task, g, folder, split.name, watch)
         parts = nn.ModuleDict({'normalize': task.normalize, 'network': trainer.best})
         return keep_run(parts, _config(task, recipe, split, seed, course), task.judge(trainer.best), folder)
