@@ -219,7 +219,10 @@ def _tagging_task(table, store, split, recipe, features, labels, g: torch.Genera
     def judge(net):
         return predictions_table(table, rows, predict_tags(net, store, rows, normalize, frames), classes)
 
-    return Task('tags', network, normalize, features, classes, steps, batches, judge)
+    def inputs():
+        return ((table.path.iloc[row], store.get(row)) for row in train)
+
+    return Task('tags', network, normalize, features, classes, steps, batches, judge, inputs)
 
 # %% ../nbs/09_audio_tagging.ipynb #9f2ada7b
 def cross_tag(

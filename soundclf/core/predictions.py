@@ -67,7 +67,7 @@ def save_predictions(
 ) -> Path:  # `path`
     "The path written to, atomically."
     with atomic_path(path) as tmp:
-        predictions.to_csv(tmp, index=False)
+        predictions.to_csv(tmp, index=False, errors='surrogateescape')  # names need not be UTF-8
     return Path(path)
 
 # %% ../../nbs/core/predictions.ipynb #edf72884
@@ -79,7 +79,7 @@ def load_predictions(
         raise SoundclfError(f'{path} does not exist: run the notebook that trains this model first.')
     text = {'label': str, 'predicted': str, 'group': str}
     try:
-        predictions = pd.read_csv(path, dtype=text, keep_default_na=False)
+        predictions = pd.read_csv(path, dtype=text, keep_default_na=False, encoding_errors='surrogateescape')
     except (ValueError, pd.errors.ParserError) as e:  # an empty or binary file is a ValueError too
         raise _damaged(path, str(e).splitlines()[0][:80]) from None
     _check_predictions(predictions, path)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core.files import data_dir, home_dir, sha256_file
+from ..core.files import data_dir, home_dir, read_json
 from .classifier import Classifier
 from .models import model_path
 
@@ -67,7 +67,10 @@ def model_stamp(
     model: str,  # its name
 ) -> str:  # a few characters
     "What changes when a model is trained or exported anew."
-    return sha256_file(model_path(model) / 'config.json')[:16]
+    folder = model_path(model)
+    stamp = read_json(folder / 'config.json')['weights_sha256'][:16]
+    mark = folder / 'model.onnx.json'
+    return f'{stamp} {mark.stat().st_mtime_ns}' if mark.is_file() else stamp
 
 # %% ../../nbs/tools/app_parts.ipynb #ae84a433
 def open_classifier(

@@ -22,7 +22,7 @@ from ..core.files import SoundclfError
 from ..core.runtime import progress
 from .engines import open_model
 from .models import model_path
-from .windows import Window, check_window, mono_blocks, sliding_windows, to_samples
+from .windows import Window, check_depth, check_window, mono_blocks, sliding_windows, to_samples
 
 # %% ../../nbs/tools/classifier.ipynb #dc7ac94b
 @dataclass(frozen=True)
@@ -50,12 +50,38 @@ class Classifier:
         self.classes = list(classes)
         self.name = name
 
-    def proba(
-        self,
-        waves: np.ndarray,  # float32 [B, C, samples] at the model's rate and length
-    ) -> np.ndarray:  # [B, classes]
-        "The probabilities of a batch of fitted waveforms."
-        return self.run(np.ascontiguousarray(waves, 'float32'))
+# %% ../../nbs/tools/classifier.ipynb #bae93483
+@patch
+def proba(
+    self: Classifier,
+    waves: np.ndarray,  # float32 [B, C, samples] at the model's rate and length
+) -> np.ndarray:  # [B, classes]
+    "The probabilities of a batch of fitted waveforms; raises `SoundclfError` for values that are none."
+    found = self._outputs(waves)
+    if not _are_probabilities(found).all():
+        raise SoundclfError(self._no_answer())
+    return found
+
+
+@patch
+def _outputs(self: Classifier, waves: np.ndarray) -> np.ndarray:
+    "What the model gives for a batch, one row per waveform and one column per class."
+    found = np.asarray(self.run(np.ascontiguousarray(waves, 'float32')))
+    if found.shape != (len(waves), len(self.classes)):
+        wanted = f'{len(waves)} sounds of {len(self.classes)} classes'
+        raise SoundclfError(f'{self.name} gives values of shape {found.shape} for {wanted}: export it again.')
+    return found
+
+# %% ../../nbs/tools/classifier.ipynb #947ccc24
+def _are_probabilities(found: np.ndarray) -> np.ndarray:
+    "For each row, whether all its values are numbers from 0 to 1."
+    return np.all((found >= 0) & (found <= 1.001), axis=1)  # a comparison with nan is false
+
+
+@patch
+def _no_answer(self: Classifier) -> str:
+    "The sentence about values that are not probabilities."
+    return f'{self.name} gives values that are not probabilities for this sound: train or export it again.'
 
 # %% ../../nbs/tools/classifier.ipynb #571245df
 @patch(cls_method=True)
@@ -67,9 +93,6 @@ def load(
     "A classifier from a trained model; raises `SoundclfError` if something is missing."
     path = model_path(model)
     run, config = open_model(path, engine)
-    if missing := {'features', 'classes'} - set(config):
-        lacks = ' and '.join(sorted(missing))
-        raise SoundclfError(f'{path} lacks its {lacks}: train or export it again.')
     name = path.name.removesuffix('.onnx')
     return cls(run, Features(**config['features']), config['classes'], name)
 
@@ -108,6 +131,7 @@ def windows(
         if _fits(sound, f):
             return [Window(0.0, seconds_of(sound), self.proba(load_clip(sound, f)[None])[0])]
         return list(self.stream(sound))
+    check_depth(sound)
     wave = to_samples(sound, sample_rate)
     seconds = wave.shape[1] / sample_rate
     if seconds <= f.duration * (1 + 1e-9):
@@ -221,7 +245,7 @@ def _load(self: Classifier, path: str | Path) -> _Clip:
 def _rows(self: Classifier, clips: list[_Clip]) -> Iterator[dict]:
     "The rows of some clips: the short ones in one batch, the long ones by their windows."
     waves = [c.wave for c in clips if c.wave is not None]
-    answers = iter(self.proba(np.stack(waves)) if waves else ())
+    answers = iter(self._outputs(np.stack(waves)) if waves else ())
     for clip in clips:
         yield self._long_row(clip) if clip.wave is None else self._row(clip.path, next(answers))
 
@@ -239,6 +263,8 @@ def _long_row(self: Classifier, clip: _Clip) -> dict:
 # %% ../../nbs/tools/classifier.ipynb #008c4ea5
 @patch
 def _row(self: Classifier, path: str | Path, proba: np.ndarray) -> dict:
+    if not _are_probabilities(proba[None]).all():
+        return self._bad_row(path, self._no_answer())
     i = int(proba.argmax())
     scores = {f'p_{c}': float(p) for c, p in zip(self.classes, proba)}
     return {

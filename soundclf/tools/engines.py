@@ -274,7 +274,8 @@ def _onnx_program(folder: Path, config: dict):
             dynamic_shapes=({0: torch.export.Dim('batch', min=1, max=256)},),
         )
     _clear_traces(program.model.graph)
-    program.model.metadata_props |= {'config': json.dumps(config), 'sha256': _UNSEALED.decode()}
+    program.model.metadata_props['config'] = json.dumps(config)
+    program.model.metadata_props['sha256'] = _UNSEALED.decode()
     return program
 
 # %% ../../nbs/tools/engines.ipynb #c0b1e913
