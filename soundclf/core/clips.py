@@ -12,6 +12,7 @@ import pandas as pd
 import soundfile as sf
 from joblib import Parallel, delayed
 
+from .audio import system_name
 from .files import known_name
 
 # %% ../../nbs/core/clips.ipynb #3fc3f381
@@ -31,7 +32,7 @@ def read_headers(
 def _read_header(path: str | Path) -> tuple[float, int, int]:  # seconds, Hz, channels
     "Length, rate and channels of one file."
     try:
-        info = sf.info(str(path))
+        info = sf.info(system_name(path))
     except (sf.LibsndfileError, OSError, RuntimeError):
         return np.nan, 0, 0
     return info.frames / max(info.samplerate, 1), info.samplerate, info.channels

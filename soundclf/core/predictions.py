@@ -51,7 +51,7 @@ def save_predictions(
 ) -> Path:  # `path`
     "The path written to, atomically."
     with atomic_path(path) as tmp:
-        predictions.to_csv(tmp, index=False)
+        predictions.to_csv(tmp, index=False, errors='surrogateescape')  # names need not be UTF-8
     return Path(path)
 
 # %% ../../nbs/core/predictions.ipynb #edf72884
@@ -62,7 +62,7 @@ def load_predictions(
     if not Path(path).is_file():
         raise SoundclfError(f'{path} does not exist: run the notebook that trains this model first.')
     text = {'label': str, 'predicted': str, 'group': str}
-    return pd.read_csv(path, dtype=text, keep_default_na=False)
+    return pd.read_csv(path, dtype=text, keep_default_na=False, encoding_errors='surrogateescape')
 
 
 def probabilities(
