@@ -17,10 +17,18 @@ export JUPYTER_PLATFORM_DIRS := 1
 export MALLOC_MMAP_THRESHOLD_ := 33554432
 export MALLOC_TRIM_THRESHOLD_ := 2000000000
 
-# A folder or CSV is named from where make runs; other seeds keep their results to themselves.
-override DATASET := $(if $(findstring /,$(DATASET)),$(abspath $(DATASET)),$(DATASET))
+# A folder or CSV is named from where make runs. Its name may hold spaces, at which make would cut it: a word
+# stands in for them. Recipes take the name from their environment, where no shell reads it.
+SPACE := $(subst ,, )
+JOINED := $(subst $(SPACE),?space?,$(DATASET))
+override DATASET := $(if $(findstring /,$(JOINED)),$(subst ?space?,$(SPACE),$(abspath $(JOINED))),$(DATASET))
+export DATASET
+# Other seeds keep their results to themselves.
 OUT := $(if $(filter 42,$(SEED)),runs,runs/seed-$(SEED))
-RUNS := $(OUT)/$(PROFILE)/$(subst /,_,$(DATASET))
+OPEN := (
+CLOSE := )
+PLAIN = $(subst $(OPEN),_,$(subst $(CLOSE),_,$(subst ',_,$(subst ",_,$(subst &,_,$(subst ;,_,$(1)))))))
+RUNS := $(OUT)/$(PROFILE)/$(call PLAIN,$(subst $(SPACE),_,$(subst /,_,$(DATASET))))
 # Two chapters at once share the cores: a run holds one of them as long as it lasts. In a quick look a chapter
 # is one process.
 ifeq ($(PROFILE),quick)
@@ -41,7 +49,7 @@ DONE := $(CHAPTERS:%=$(RUNS)/%.ipynb)
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/'
 	@echo "  Settings: PROFILE=quick|full (now $(PROFILE)), SEED (now $(SEED)), SOUNDCLF_MIRROR,"
-	@echo "            DATASET=auto|esc50-10|synthetic|FOLDER (now $(DATASET))"
+	@echo "            DATASET=auto|esc50-10|synthetic|FOLDER (now $$DATASET)"
 
 install: $(READY) ## make .venv with everything pinned
 
@@ -59,9 +67,9 @@ $(READY): constraints.txt settings.ini setup.py pyproject.toml
 # Papermill runs a copy of each chapter with its parameters; the copies lie outside nbs/.
 $(RUNS)/%.ipynb: nbs/%.ipynb $(READY)
 	@mkdir -p $(@D) $(OUT)/.cores
-	@echo "== $* ($(PROFILE), $(DATASET)); progress: tail -f $(@D)/$*.log"
+	@echo "== $* ($(PROFILE), $$DATASET); progress: tail -f $(@D)/$*.log"
 	@SECONDS=0; SOUNDCLF_QUIET=1 IN_TEST=1 $(BIN)/papermill $< $(@D)/.$*.running.ipynb --cwd nbs -k python3 --progress-bar \
-	    --no-log-output -p dataset "$(DATASET)" -p profile "$(PROFILE)" -p seed $(SEED) -p out "$(OUT)" \
+	    --no-log-output -p dataset "$$DATASET" -p profile "$(PROFILE)" -p seed $(SEED) -p out "$(OUT)" \
 	    > $(@D)/$*.log 2>&1 || { tail -30 $(@D)/$*.log; exit 1; }; \
 	    mv $(@D)/.$*.running.ipynb $@; echo "== $*: $$SECONDS s"
 
@@ -84,8 +92,8 @@ chapters: $(DONE)
 
 reproduce: $(READY) ## run every chapter end to end: figures, results.json, pictures in the executed notebooks
 	@$(MAKE) --no-print-directory $(if $(findstring j,$(firstword -$(MAKEFLAGS))),,-j2) chapters
-	@$(BIN)/python scripts/report.py "$(DATASET)" "$(PROFILE)" "$(OUT)"
-	@if [ "$(PROFILE)$(DATASET)$(OUT)" = fullautoruns ]; then $(BIN)/python scripts/outputs.py; fi
+	@$(BIN)/python scripts/report.py "$$DATASET" "$(PROFILE)" "$(OUT)" "$(RUNS)"
+	@if [ "$(PROFILE)$$DATASET$(OUT)" = fullautoruns ]; then $(BIN)/python scripts/outputs.py; fi
 
 lint: $(READY) ## the house style, the layers of the modules, clean and exported notebooks
 	@echo "== style (ruff)"
@@ -111,11 +119,11 @@ test: lint ## lint, the examples in every notebook, pytest
 mutate: $(READY) ## break a hundred lines, one at a time, and tell which test notices (an hour or two)
 	@$(BIN)/python tests/mutate.py
 
-verify: $(READY) ## run the profile twice from nothing: same results.json, same weights
-	@$(BIN)/python scripts/verify.py "$(DATASET)" "$(PROFILE)" "$(SEED)"
+verify: $(READY) ## run the profile twice from nothing, hashes in another order: same results.json, same weights
+	@$(BIN)/python scripts/verify.py "$$DATASET" "$(PROFILE)" "$(SEED)"
 
 bench: $(READY) ## speed and memory, as ratios against baselines measured in the same run
-	@$(BIN)/python scripts/bench.py "$(DATASET)"
+	@$(BIN)/python scripts/bench.py "$$DATASET"
 
 site: $(READY) ## the book as HTML in site/, with the reference of the module
 	@test -f $(VENV)/.site || { $(PIP) --no-build-isolation -e '.[site]' && touch $(VENV)/.site; }

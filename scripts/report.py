@@ -49,13 +49,13 @@ def missing_pictures(executed: Path, full: bool) -> int:
 
 
 if __name__ == '__main__':
-    dataset, profile, out = sys.argv[1:4]
+    dataset, profile, out, executed = sys.argv[1:5]
     made_up = dataset_name(dataset) == 'synthetic'
     note = MADE_UP if made_up else QUICK if profile == 'quick' else ''
     print(f'\n{note}' if note else '\nA full run: these are the results.')
     for name in names_of(dataset):
         show_results(name, profile, out)
-    folder = Path(out) / profile / dataset.replace('/', '_')
+    folder = Path(executed)
     full = profile == 'full'
     bare = {f.name: n for f in sorted(folder.glob('[0-9]*.ipynb')) if (n := missing_pictures(f, full))}
     print(f'Executed chapters, with their pictures, are in {folder}.')

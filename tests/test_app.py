@@ -1,13 +1,18 @@
 "The pages of the app: each opens, answers, and shows errors as sentences."
 
+import base64
+import http.client
+import json
 import shutil
 import time
 from pathlib import Path
 
 import pytest
+from browser import serve
 from streamlit.testing.v1 import AppTest
 
 from soundclf.tools.app import PAGES
+from soundclf.tools.app_parts import plain
 from soundclf.tools.app_train import is_training
 from soundclf.core.esc50 import synthetic
 from soundclf.tools.labels import load_labels
@@ -178,3 +183,121 @@ def test_train_says_what_is_wrong(app_home):
         time.sleep(0.2)
     app.run()
     assert not app.exception and 'does not exist' in app.error[0].value
+
+
+def sentences(app: AppTest) -> str:
+    "All that a page says is wrong; there is no traceback on it."
+    assert not app.exception, app.exception[0].value
+    return ' '.join(e.value for e in app.error)
+
+
+@pytest.fixture
+def hurt(app_home):
+    "A copy of the trained model, to be damaged."
+    folder = app_home[0] / 'models' / 'hurt'
+    shutil.copytree(app_home[0] / 'models' / 'tiny', folder)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def without(data: dict, *keys: str) -> dict:
+    "A copy of nested dictionaries without a value; '*' is any key."
+    if len(keys) == 1:
+        return {k: v for k, v in data.items() if k != keys[0]}
+    return {k: without(v, *keys[1:]) if keys[0] in (k, '*') else v for k, v in data.items()}
+
+
+def test_damaged_results_are_a_sentence(hurt):
+    file = hurt / 'results.json'
+    whole = json.loads(file.read_text())
+    for damaged in (
+        '[]',
+        '{"models": {"m": null}}',
+        file.read_text()[:200],
+        json.dumps(without(whole, 'models', '*', 'bytes')),
+        json.dumps(without(whole, 'models', '*', 'protocols', '*', 'accuracy', 'mean')),
+        file.read_text().replace('"n": ', '"n_": '),
+    ):
+        file.write_text(damaged)
+        app = open_page('Evaluate')
+        app.selectbox[0].set_value('model hurt').run()
+        assert 'results.json' in sentences(app), damaged[:80]
+
+
+def test_damaged_predictions_are_a_sentence(hurt):
+    file = hurt / 'predictions.csv'
+    whole = file.read_text()
+    for damaged in (b'', b'\x89PNG\0', whole.replace('p_tone', 'q').encode()):
+        file.write_bytes(damaged)
+        app = open_page('Evaluate')
+        app.selectbox[0].set_value('model hurt').run()
+        assert 'predictions.csv is damaged' in sentences(app).replace('\\', ''), damaged[:40]
+
+
+def test_a_damaged_model_is_a_sentence(hurt, app_home):
+    config = (hurt / 'config.json').read_text()
+    sound = Path(app_home[1].path[0]).read_bytes()
+    (hurt / 'model.onnx').unlink(missing_ok=True)
+    for damaged in ('[]', '{"weights_sha256": "a"}', config.replace('"n_mels"', '"n_mel"')):
+        (hurt / 'config.json').write_text(damaged)
+        app = open_page('Classify')
+        app.selectbox[0].set_value('hurt').run()
+        assert sentences(app), damaged
+        app = open_page('Label')
+        app.selectbox[0].set_value('hurt').run()
+        app.text_input[0].set_value(str(Path(app_home[1].path[0]).parent)).run()
+        assert sentences(app), damaged
+    (hurt / 'config.json').write_text(config)
+    (hurt / 'model.safetensors').write_bytes(b'no weights')
+    app = open_page('Classify')
+    app.selectbox[0].set_value('hurt').run()
+    if not app.error:
+        app.file_uploader[0].set_value([('one.wav', sound, 'audio/wav')]).run()
+    assert sentences(app) or app.caption
+
+
+@pytest.mark.parametrize('path', ['/' + 'a' * 300, '/x' * 3000, 'a\0b', '~nobody/x', '\x1b[31m'])
+def test_a_path_that_cannot_be_is_a_sentence(app_home, path):
+    app = open_page('Explore')
+    app.selectbox[0].set_value('a folder of mine').run()
+    app.text_input[0].set_value(path).run()
+    assert sentences(app) and '\x1b' not in sentences(app)
+    app = open_page('Label')
+    app.selectbox[0].set_value('none').run()
+    app.text_input[0].set_value(path).run()
+    assert sentences(app)
+
+
+def test_a_name_is_shown_as_it_is():
+    for name in ('![x](http://elsewhere.example/x.png)', '<script>', '$\\frac$', ':red[x]', '# x'):
+        shown = plain(name)
+        for mark in '<$#[':
+            assert shown.count(mark) == shown.count('\\' + mark), shown
+    assert [plain(n)[:3] for n in ('- x', '1. x', ':red[x]')] == ['\\- ', '1\\.', '\\:r']
+    assert plain('am_tone _x_') == 'am_tone \\_x\\_'
+    assert plain('dog 3.wav cannot be decoded: remove it.') == 'dog 3.wav cannot be decoded: remove it.'
+
+
+def opened(address: str, host: str, origin: str) -> int:
+    "The answer to a request for a websocket."
+    key = base64.b64encode(b'0123456789abcdef').decode()
+    connection = http.client.HTTPConnection(address.removeprefix('http://'), timeout=20)
+    connection.putrequest('GET', '/_stcore/stream', skip_host=True)
+    words = {'Upgrade': 'websocket', 'Connection': 'Upgrade', 'Sec-WebSocket-Version': '13'}
+    for name, value in ({'Host': host, 'Origin': origin, 'Sec-WebSocket-Key': key} | words).items():
+        connection.putheader(name, value)
+    connection.endheaders()
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def test_only_this_machine_opens_the_app(tmp_path):
+    "A page that has its own name lead to this machine (DNS rebinding) sends that name as Host and as Origin."
+    with serve(tmp_path) as address:
+        here = address.removeprefix('http://')
+        port = here.split(':')[1]
+        assert opened(address, here, address) == 101
+        assert opened(address, f'localhost:{port}', f'http://localhost:{port}') == 101
+        assert opened(address, f'evil.example:{port}', f'http://evil.example:{port}') == 403
+        assert opened(address, here, 'http://evil.example') == 403

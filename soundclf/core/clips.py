@@ -12,6 +12,7 @@ import pandas as pd
 import soundfile as sf
 from joblib import Parallel, delayed
 
+from .audio import system_name
 from .files import known_name
 
 # %% ../../nbs/core/clips.ipynb #3fc3f381
@@ -33,7 +34,7 @@ def _read_header(path: str | Path) -> tuple[float, int, int]:  # seconds, Hz, ch
     if not Path(path).is_file():
         return np.nan, 0, 0  # a pipe would keep us waiting
     try:
-        info = sf.info(str(path))
+        info = sf.info(system_name(path))
     except (sf.LibsndfileError, OSError, RuntimeError):
         return np.nan, 0, 0
     return info.frames / max(info.samplerate, 1), info.samplerate, info.channels

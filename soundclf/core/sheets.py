@@ -28,10 +28,10 @@ _NUMBER = re.compile(r'[+-]?\d+(\.\d+)?([eE][+-]?\d+)?')
 
 
 def to_cell(
-    text: str,  # a name, anything that a person typed
-) -> str:  # what to write into a CSV
-    "A text that no spreadsheet takes for a formula."
-    return f"'{text}" if _is_formula(text) else text
+    value: str | float,  # a name, anything that a person typed; or a number
+) -> str | float:  # what to write into a CSV; a number is what it was
+    "A cell that no spreadsheet takes for a formula."
+    return f"'{value}" if isinstance(value, str) and _is_formula(value) else value
 
 
 def from_cell(
@@ -99,8 +99,10 @@ def _append(file: BinaryIO, data: bytes):
     try:
         if file.write(data) < len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
-    except BaseException:
+    except BaseException as e:
         file.truncate(size)
+        if isinstance(e, OSError):
+            e.filename = file.name
         raise
 
 # %% ../../nbs/core/sheets.ipynb #591b79d5

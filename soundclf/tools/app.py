@@ -11,7 +11,9 @@ from .app_classify import classify_page
 from .app_evaluate import evaluate_page
 from .app_explore import explore_page
 from .app_label import label_page
+from .app_parts import plain
 from .app_train import train_page
+from .terminal import error_sentence
 
 # %% ../../nbs/tools/app.ipynb #1759bf69
 PAGES = {
@@ -33,5 +35,5 @@ def main():
     st.sidebar.caption('Uploads stay in this tab and leave with it.')
     try:
         PAGES[page]()
-    except SoundclfError as e:
-        st.error(str(e))
+    except (SoundclfError, OSError) as e:
+        st.error(plain(error_sentence(e)))

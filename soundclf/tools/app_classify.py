@@ -14,12 +14,15 @@ import pandas as pd
 
 from ..core.audio import AUDIO_SUFFIXES, decode
 from ..core.files import SoundclfError
+from ..core.sheets import csv_line, to_cell
 from .app_figures import plot_bars, plot_mel, plot_saliency, window_saliency
 from soundclf.tools.app_parts import (
     MOST_MEGABYTES,
     MOST_SECONDS,
+    damage_named,
     model_stamp,
     open_classifier,
+    plain,
     remembered,
     show_figure,
     usual_model,
@@ -48,7 +51,7 @@ def classify_page():
     with st.spinner('the model is at work'):
         table, answered = answer_uploads(clf, uploads, known)
     for error in table.error[table.error != '']:
-        st.error(error)
+        st.error(plain(error))
     if answered:
         _show_table(table)
         number = st.selectbox('Look at', list(answered), format_func=lambda i: answered[i].name)
@@ -74,7 +77,8 @@ def _show_table(table: pd.DataFrame):
 
     good = table[table.error == '']
     st.dataframe(good[['file', 'label', 'probability']], hide_index=True)
-    csv = table.to_csv(index=False)
+    rows = [table.columns, *table.itertuples(index=False)]
+    csv = ''.join(csv_line(map(to_cell, row)) for row in rows)
     st.download_button('Download all probabilities (CSV)', csv, 'answers.csv', 'text/csv')
 
 # %% ../../nbs/tools/app_classify.ipynb #1b76e22d
@@ -85,7 +89,7 @@ def _show_answer(clf: Classifier, model: str, upload: Answered):
     import streamlit as st
 
     a = upload.answer
-    st.subheader(f'{a.label} ({100 * a.probability:.0f} %)')
+    st.subheader(plain(f'{a.label} ({100 * a.probability:.0f} %)'))
     suffix = Path(upload.name).suffix.lower()
     st.audio(upload.data, format=MEDIA.get(suffix, 'audio/wav'))
     show_figure(plot_bars(pd.Series(a.probabilities)))
@@ -95,9 +99,11 @@ def _show_answer(clf: Classifier, model: str, upload: Answered):
         st.caption(f'The picture shows {surest.start:.1f} to {surest.end:.1f} s.')
     wave, rate = _stretch(upload, surest.start, clf.features.duration)
     try:
-        show_figure(plot_saliency(*window_saliency(model, wave, rate, a.label), a.label))
+        with damage_named(f'The model {model!r}'):
+            outlined = window_saliency(model, wave, rate, a.label)
+        show_figure(plot_saliency(*outlined, a.label))
     except SoundclfError as e:
-        st.caption(str(e))
+        st.caption(plain(str(e)))
         show_figure(plot_mel(wave.mean(0), rate))
 
 # %% ../../nbs/tools/app_classify.ipynb #bf1aa6f8

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..core.files import SoundclfError, read_json
 from ..core.results import protocol_name
-from .app_parts import clip_path, predictions_of, result_files, show_figure
+from .app_parts import clip_path, damage_named, plain, predictions_of, result_files, show_figure
 
 # %% ../../nbs/tools/app_evaluate.ipynb #fcb55a17
 def evaluate_page():
@@ -27,16 +27,33 @@ def evaluate_page():
     names = list(files)
     usual = names.index('esc50-10') if 'esc50-10' in names else 0
     file = files[st.selectbox('Results of', names, usual)]
-    results = read_json(file)
-    _show_results(results)
-    kept = {m: predictions_of(file, m) for m in results['models']}
-    kept = {m: p for m, p in kept.items() if p is not None}
+    with damage_named(str(file)):
+        results = read_json(file)
+        rows = results_rows(results)
+    _show_results(results, rows)
+    kept = _kept_predictions(file, list(results['models']))
     if not kept:
         return
     model = st.selectbox('Model', list(kept))
     _show_model(kept[model], results['models'][model], f'{file}: {model}')
     if len(kept) > 1:
         _show_comparison(kept, model)
+
+
+def _kept_predictions(file: Path, models: list[str]) -> dict[str, pd.DataFrame]:
+    "The predictions of the models that have some; the page tells which are damaged."
+    import streamlit as st
+
+    kept = {}
+    for model in models:
+        try:
+            found = predictions_of(file, model)
+        except SoundclfError as e:
+            st.error(plain(str(e)))
+            continue
+        if found is not None:
+            kept[model] = found
+    return kept
 
 # %% ../../nbs/tools/app_evaluate.ipynb #1cef524b
 def results_rows(
@@ -65,12 +82,12 @@ def _scores(record: dict) -> dict:
     }
 
 # %% ../../nbs/tools/app_evaluate.ipynb #aa5356ed
-def _show_results(results: dict):
+def _show_results(results: dict, rows: pd.DataFrame):
     import streamlit as st
 
     from soundclf.core.confusion import plot_accuracies
 
-    st.dataframe(results_rows(results), hide_index=True)
+    st.dataframe(rows, hide_index=True)
     reason = 'clips of one recording or of one speaker are right or wrong together'
     st.caption(f'low and high: a 95 % interval over recordings, because {reason}.')
     protocols = list(dict.fromkeys(p for m in results['models'].values() for p in m['protocols']))
@@ -133,7 +150,7 @@ def _show_clips(predictions: pd.DataFrame, label: str, predicted: str):
 
     cell = predictions[(predictions.label == label) & (predictions.predicted == predicted)]
     how = 'choose them above, or click a cell'
-    st.caption(f'{len(cell)} clips of {label} predicted as {predicted}: {how}.')
+    st.caption(plain(f'{len(cell)} clips of {label} predicted as {predicted}: {how}.'))
     for row in cell.head(5).to_dict('records'):
         odds = f'{predicted} {100 * row[f"p_{predicted}"]:.0f} %, {label} {100 * row[f"p_{label}"]:.0f} %'
         st.text(f'{Path(row["path"]).name}: {odds}')
@@ -152,9 +169,9 @@ def _show_comparison(kept: dict[str, pd.DataFrame], model: str):
     st.subheader('Two models on the same clips')
     other = st.selectbox('Compare with', [m for m in kept if m != model])
     try:
-        st.write(comparison_text(model, other, compare(kept[model], kept[other])))
+        st.write(plain(comparison_text(model, other, compare(kept[model], kept[other]))))
     except SoundclfError as e:
-        st.info(str(e))
+        st.info(plain(str(e)))
 
 
 def comparison_text(

@@ -13,7 +13,7 @@ import pandas as pd
 from ..core.audio import decode
 from ..core.files import SoundclfError
 from .app_figures import plot_mel
-from .app_parts import show_figure
+from .app_parts import plain, show_figure
 
 # %% ../../nbs/tools/app_explore.ipynb #35860447
 def explore_page():
@@ -35,7 +35,7 @@ def explore_page():
     try:
         show_clip(shown.path[number])
     except SoundclfError as e:
-        st.error(str(e))
+        st.error(plain(str(e)))
     _distributions(shown)
 
 # %% ../../nbs/tools/app_explore.ipynb #c620e23c

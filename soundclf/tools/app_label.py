@@ -14,9 +14,10 @@ import pandas as pd
 from ..core.audio import find_audio
 from ..core.files import SoundclfError
 from .app_explore import show_clip
-from .app_parts import model_stamp, remembered, usual_model
+from .app_parts import damage_named, model_stamp, plain, remembered, usual_model
 from .labels import label_queue, load_labels, place_of, save_label
 from .models import model_names
+from .terminal import visible
 
 # %% ../../nbs/tools/app_label.ipynb #473d3cae
 def label_page():
@@ -35,7 +36,7 @@ def label_page():
     with st.spinner('the model is at work'):
         queue = remembered('queue', key, lambda: _queue(folder, model))
     for sentence in queue.attrs['left_out']:
-        st.warning(sentence)
+        st.warning(plain(sentence))
     done = load_labels(folder / 'labels.csv')
     skipped = st.session_state.setdefault('skipped', set())
     left = _still_open(queue, done, skipped, folder / 'labels.csv')
@@ -52,7 +53,8 @@ def _queue_key(folder: Path, model: str) -> str:
 
 
 def _queue(folder: Path, model: str) -> pd.DataFrame:
-    return label_queue(folder, None if model == 'none' else model)
+    with damage_named(f'The model {model!r}'):
+        return label_queue(folder, None if model == 'none' else model)
 
 
 def _class_names(key: str, wanted: list[str]) -> list[str]:
@@ -73,7 +75,7 @@ def _still_open(queue: pd.DataFrame, done: dict, skipped: set, target: Path) -> 
     if unnamed.empty and not done:
         st.info('There is no sound here that can be decoded.')
     elif unnamed.empty:
-        st.success(f'All named. Train on them: soundclf train {shlex.quote(str(target))}')
+        st.success(plain(f'All named. Train on them: soundclf train {shlex.quote(str(target))}'))
     elif left.empty:
         st.info(f'{len(unnamed)} were skipped.')
         st.button('Show them again', on_click=skipped.clear)
@@ -85,12 +87,12 @@ def _label_buttons(target: Path, row, names: list[str], skipped: set[str]):
     import streamlit as st
 
     if sentence := st.session_state.pop('not saved', ''):
-        st.error(sentence)
+        st.error(plain(sentence))
     try:
         show_clip(row.path)
     except SoundclfError as e:
-        st.error(str(e))
-    st.text(Path(row.path).name)
+        st.error(plain(str(e)))
+    st.text(visible(Path(row.path).name))
     accept, skip = st.columns(2)
     if row.suggestion:
         _accept_button(accept, target, row)
@@ -100,7 +102,7 @@ def _label_buttons(target: Path, row, names: list[str], skipped: set[str]):
 # %% ../../nbs/tools/app_label.ipynb #8f1f1300
 def _accept_button(column, target: Path, row):
     column.button(
-        f'{row.suggestion} ({100 * row.probability:.0f} %)',
+        plain(f'{row.suggestion} ({100 * row.probability:.0f} %)'),
         f'accept {row.path}',
         'the suggestion',
         _save,
@@ -117,7 +119,7 @@ def _name_buttons(target: Path, row, names: list[str]):
     for i, name in enumerate(names):
         shortcut = str(i + 1) if i < 9 else None
         save = {'on_click': _save, 'args': (target, row.path, name)}
-        columns[i % 4].button(name, f'label {row.path} {name}', shortcut=shortcut, **save)
+        columns[i % 4].button(plain(name), f'label {row.path} {name}', shortcut=shortcut, **save)
     if not names:
         advice = 'write some above, or take suggestions from a model'
         st.info(f'There are no labels to choose from: {advice}.')

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from ..core.files import SoundclfError, home_dir
+from .app_parts import plain
 from .models import new_model_name
 
 # %% ../../nbs/tools/app_train.ipynb #35dc2c7a
@@ -131,7 +132,7 @@ def _outcome(folder: Path):
     if made:
         st.success('trained')
     else:
-        st.error(f'The last training stopped: {lines[-1]}')
+        st.error(plain(f'The last training stopped: {lines[-1]}'))
     st.code('\n'.join(lines))
     if made:
         st.image(str(folder / 'confusion.png'))

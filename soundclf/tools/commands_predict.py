@@ -82,7 +82,7 @@ def _print_answers(clf, paths: list[Path], as_json: bool, out: str) -> int:
     with kept(lambda: f'{done} of {len(paths)} files were answered{_place(table)}.'):
         for row in rows:
             if table:
-                table.add(csv_line(_cell(row[c]) for c in columns))
+                table.add(csv_line(to_cell(row[c]) for c in columns))
             line = _json_line(row) if as_json else _text_line(row)
             show_line(line, sys.stderr if row['error'] and not as_json else None)
             failed, done = failed or int(row['error'] != ''), done + 1
@@ -95,10 +95,6 @@ def _text_line(row: dict) -> str:
     return f'{row["path"]}: {row["predicted"]} ({100 * row["probability"]:.0f} %)'
 
 # %% ../../nbs/tools/commands_predict.ipynb #7e8b477e
-def _cell(value: str | float) -> str | float:
-    return to_cell(value) if isinstance(value, str) else value
-
-
 def _place(file: GrowingFile | None) -> str:
     "Where lines are kept."
     if file is None:
