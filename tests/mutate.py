@@ -105,8 +105,7 @@ def notebook_of(module: str) -> Path | None:  # inside the repository
 def checks_of(module: str) -> list[str]:
     "What should notice a broken line, the likeliest first."
     own = [str(notebook_of(module)), *(test for start, test in MORE.items() if module.startswith(start))]
-    first = [FIRST[module]] if module in FIRST else []
-    return [*first, *own, GUARDS] if module.startswith('tools/') else [*first, GUARDS, *own]
+    return [FIRST[module], GUARDS, *own] if module in FIRST else [*own, GUARDS]
 
 
 def stale(mutant: Mutant) -> str:  # a sentence; empty for a line that can be broken
