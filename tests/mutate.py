@@ -34,6 +34,39 @@ SETTINGS = {
     'SOUNDCLF_QUIET': '1',
 }
 GUARDS = 'tests/test_leaks.py tests/test_properties.py'
+LEAK = 'tests/test_leaks.py -k '
+PROPERTIES = 'tests/test_properties.py'
+FIRST = {  # module -> the part of the guards that knows it best
+    'audio_tagging': LEAK + 'tagger',
+    'core/audio': PROPERTIES,
+    'core/batches': LEAK + 'weights',
+    'core/duplicates': PROPERTIES,
+    'core/embeddings': LEAK + 'probe',
+    'core/esc50': LEAK + 'groups',
+    'core/fastai_blocks': LEAK + 'fine_tuning',
+    'core/fastai_table': LEAK + 'fastai',
+    'core/features': LEAK + 'features',
+    'core/folders': LEAK + 'copy',
+    'core/keys': LEAK + 'key',
+    'core/loop': LEAK + 'average',
+    'core/metrics': PROPERTIES,
+    'core/predictions': PROPERTIES,
+    'core/runs': LEAK + 'changed_weights',
+    'core/second_probes': LEAK + 'seconds',
+    'core/segments': LEAK + 'waveform',
+    'core/splits': PROPERTIES,
+    'core/table_search': LEAK + 'svm',
+    'core/tags': LEAK + 'groups',
+    'core/urban': PROPERTIES,
+    'fastai_transfer': LEAK + 'fine_tuning',
+    'optuna_tuning': LEAK + 'searches',
+    'scratch_cnn': LEAK + 'scratch',
+    'tabular_baselines': LEAK + 'without_the_test',
+    'tools/labels': LEAK + 'labels',
+    'tools/timeline': PROPERTIES,
+    'tools/training': LEAK + 'model_is_measured',
+    'tools/windows': PROPERTIES,
+}
 MORE = {  # start of a module's name -> tests beside its notebook and the guards
     'audio_tagging': 'tests/test_audio_tagging.py',
     'core/backbones': 'tests/test_backbones.py',
@@ -72,7 +105,7 @@ def notebook_of(module: str) -> Path | None:  # inside the repository
 def checks_of(module: str) -> list[str]:
     "What should notice a broken line, the likeliest first."
     own = [str(notebook_of(module)), *(test for start, test in MORE.items() if module.startswith(start))]
-    return [*own, GUARDS] if module.startswith('tools/') else [GUARDS, *own]
+    return [FIRST[module], GUARDS, *own] if module in FIRST else [*own, GUARDS]
 
 
 def stale(mutant: Mutant) -> str:  # a sentence; empty for a line that can be broken
@@ -126,6 +159,8 @@ def run_check(folder: Path, check: str) -> str:  # the test that failed; empty w
         done = subprocess.run(command, **options)
     except subprocess.TimeoutExpired:
         return f'{check} (hangs)'
+    if done.returncode == 5:  # pytest's code for nothing selected
+        sys.exit(f'{check} selects no test: mend FIRST.')
     if not done.returncode:
         return ''
     named = re.search(r'^(?:FAILED|ERROR) (\S+)', done.stdout, re.M)
@@ -135,12 +170,14 @@ def run_check(folder: Path, check: str) -> str:  # the test that failed; empty w
 @functools.cache
 def holds(check: str) -> bool:
     "Whether a check passes while no line is broken."
+    if check.split()[0] in GUARDS and check != GUARDS:
+        return holds(GUARDS)
     with tempfile.TemporaryDirectory() as tmp:
         copy_to(Path(tmp))
         return not run_check(Path(tmp), check)
 
 
-def try_out(mutant: Mutant) -> Found:
+def try_out(mutant: Mutant, trust: bool) -> Found:
     "Which test notices a broken line, and after how long."
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as tmp:
@@ -148,7 +185,7 @@ def try_out(mutant: Mutant) -> Found:
         break_line(Path(tmp), mutant)
         for check in checks_of(mutant.module):
             noticed = run_check(Path(tmp), check)
-            if noticed and not holds(check):
+            if noticed and not trust and not holds(check):
                 print(f'{check} fails although nothing is broken: mend it first.', flush=True)
             elif noticed:
                 return Found(noticed, time.perf_counter() - start)
@@ -169,6 +206,7 @@ def main() -> int:  # exit code
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument('--only', default='', help='modules whose name has this in it')
     parser.add_argument('--kind', default='', help='leak, key, value, metric, safety or tool')
+    parser.add_argument('--trust', action='store_true', help='the tests are known to pass as they are')
     args = parser.parse_args()
     chosen = [m for m in MUTANTS if args.only in m.module and args.kind in m.kind]
     if not chosen:
@@ -178,7 +216,7 @@ def main() -> int:  # exit code
         return 2
     found = {}
     for m in chosen:
-        found[m] = try_out(m)
+        found[m] = try_out(m, args.trust)
         by, seconds = found[m]
         print(f'{m.kind:<6} {m.module:<22} {seconds:4.0f} s  {by or "NOBODY":<60} {m.old[:60]}', flush=True)
     return report(found)

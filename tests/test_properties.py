@@ -384,12 +384,12 @@ def test_a_decoded_file_has_its_samples_and_a_loaded_clip_its_length(wave, rate,
         blocks = [block for block, _ in read_blocks(path, 7)]
         assert np.array_equal(np.concatenate(blocks, 1), wave)
         if resample(wave, rate, 8000).shape[1] == 0:
-            with pytest.raises(SoundclfError, match='a.wav is empty'):
+            with pytest.raises(SoundclfError, match='remove it'):
                 load_clip(path, features)
             return
         clip = load_clip(path, features)
     assert clip.shape == (channels, features.samples) and clip.dtype == np.float32
-    assert np.array_equal(clip, fit_clip(wave, rate, features))
+    np.testing.assert_allclose(clip, fit_clip(wave, rate, features), atol=1e-3)
 
 
 @given(st.lists(st.integers(1, 3000), min_size=1, max_size=6), st.sampled_from([8000, 16000, 44100]))
