@@ -215,6 +215,8 @@ def fit_clip(
         raise SoundclfError(f'{name} is empty: remove it.')
     wave = rechannel(believable(wave, name), features.channels)
     wave = resample(wave, rate, features.sample_rate)
+    if wave.shape[1] == 0:  # also where a new rate leaves nothing of a sample or two
+        raise SoundclfError(f'{name} is empty: remove it.')
     return fit_length(wave, features.samples, features.pad)
 
 # %% ../../nbs/core/audio.ipynb #1abd2f62
