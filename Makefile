@@ -42,7 +42,7 @@ SPECIAL := 07_spoken_digits 08_waveform_cnn 09_audio_tagging 10_tabular_baseline
 CHAPTERS := $(GENERAL) $(if $(findstring /,$(DATASET)),,$(SPECIAL))
 DONE := $(CHAPTERS:%=$(RUNS)/%.ipynb)
 
-.PHONY: help install chapters reproduce test mutate lint verify bench site app screenshots lab tensorboard
+.PHONY: help install chapters reproduce test mutate reliability lint verify bench site app screenshots lab tensorboard
 .PHONY: readme export outputs clean
 .DELETE_ON_ERROR:
 
@@ -118,6 +118,9 @@ test: lint ## lint, the examples in every notebook, pytest
 
 mutate: $(READY) ## break a hundred lines, one at a time, and tell which test notices (an hour or two)
 	@$(BIN)/python tests/mutate.py
+
+reliability: $(READY) ## inject every fault, and write what was seen to figures/reliability.json
+	@$(BIN)/python scripts/reliability.py
 
 verify: $(READY) ## run the profile twice from nothing, hashes in another order: same results.json, same weights
 	@$(BIN)/python scripts/verify.py "$$DATASET" "$(PROFILE)" "$(SEED)"
