@@ -9,6 +9,7 @@ __all__ = ['ENGINES', 'network_builder', 'load_model', 'waveform_model', 'TorchE
 # %% ../../nbs/tools/engines.ipynb #bf67bd02
 import hashlib
 import json
+import os
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -97,8 +98,9 @@ def _onnx_session(file: Path, threads: int = 2):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    options.add_session_config_entry('session.model_external_initializers_file_folder_path', os.devnull)
     try:
-        return onnxruntime.InferenceSession(str(file), options, providers=['CPUExecutionProvider'])
+        return onnxruntime.InferenceSession(file.read_bytes(), options, providers=['CPUExecutionProvider'])
     except Exception as e:
         reason = str(e).splitlines()[0][:80]
         trouble = f'{file} is not a model that ONNX Runtime can run ({reason})'
@@ -220,7 +222,7 @@ def export_onnx(
     if folder.suffix == '.onnx' or not _has('torch', 'onnxscript'):
         advice = 'export a model folder, with the extra `train` installed'
         raise SoundclfError(f'{folder} cannot be exported here: {advice}.')
-    config = read_config(folder, _NEEDED)
+    _, config = open_model(folder, 'torch')  # what does not run is not exported
     kept = {k: config[k] for k in ('classes', 'features', 'kind', 'weights_sha256')}
     file = Path(path or folder / 'model.onnx')
     with atomic_path(file) as tmp:
