@@ -27,7 +27,7 @@ LEAKS = [
         'split.valid if len(split.valid) else split.test',
         'split.test if len(split.test) else split.valid',
     ),
-    ('scratch_cnn', 'fit_normalize(x, split.train)', 'fit_normalize(x, range(len(x)))'),
+    ('scratch_cnn', 'fit_normalize(cached, split.train)', 'fit_normalize(cached, range(len(x)))'),
     ('fastai_transfer', 'fit_normalize(x, split.train)', 'fit_normalize(x, range(len(x)))'),
     ('core/features', 'x[np.sort(rows[i : i + block])]', 'x[i : i + len(rows[i : i + block])]'),
     ('audio_tagging', 'fit_store_normalize(store, train)', f'fit_store_normalize(store, {ALL})'),
@@ -38,8 +38,8 @@ LEAKS = [
     ),
     (
         'core/batches',
-        'order = rows[torch.randperm(len(rows), generator=g).numpy()]',
-        'order = torch.randperm(len(y), generator=g).numpy()',
+        'order = rows[torch.randperm(len(rows), generator=g, device=g.device).cpu().numpy()]',
+        'order = torch.randperm(len(y), generator=g, device=g.device).cpu().numpy()',
     ),
     ('core/segments', 'targets(table), split.train, RATE', f'targets(table), {ALL}, RATE'),
     (

@@ -11,12 +11,12 @@ import pytest
 from browser import serve
 from streamlit.testing.v1 import AppTest
 
+from soundclf.core.esc50 import synthetic
 from soundclf.tools.app import PAGES
 from soundclf.tools.app_parts import plain
 from soundclf.tools.app_train import is_training
-from soundclf.core.esc50 import synthetic
-from soundclf.tools.labels import load_labels
 from soundclf.tools.classifier import Classifier
+from soundclf.tools.labels import load_labels
 from soundclf.tools.models import model_names
 from soundclf.tools.training import train_model
 

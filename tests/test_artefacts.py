@@ -368,8 +368,9 @@ def test_an_onnx_file_reads_no_other_file(model):
 
 
 def test_weights_that_are_not_numbers_are_refused(model):
-    from safetensors.torch import load_file, save_file
     from types import SimpleNamespace
+
+    from safetensors.torch import load_file, save_file
 
     from soundclf.core.files import sha256_weights
 

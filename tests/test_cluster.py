@@ -13,8 +13,8 @@ distributed = pytest.importorskip('distributed')
 
 def test_a_killed_worker_loses_nothing(tmp_path, monkeypatch):
     from soundclf.core.audio import Features
-    from soundclf.core.store import extract_all
     from soundclf.core.digits import synthetic_digits
+    from soundclf.core.store import extract_all
 
     monkeypatch.delenv('SOUNDCLF_SCHEDULER', raising=False)
     table = synthetic_digits()
@@ -48,13 +48,13 @@ def test_a_killed_worker_loses_nothing(tmp_path, monkeypatch):
 
 
 def test_folds_on_a_cluster_equal_folds_here(tmp_path, monkeypatch):
-    from soundclf.core.audio import Features
     from soundclf.audio_tagging import cross_tag
+    from soundclf.core.audio import Features
+    from soundclf.core.runs import weight_hashes
+    from soundclf.core.splits import fold_splits
     from soundclf.core.store import extract_all
     from soundclf.core.tags import synthetic_tags
-    from soundclf.core.splits import fold_splits
     from soundclf.scratch_cnn import Recipe
-    from soundclf.core.runs import weight_hashes
     from soundclf.transforms import Augment
 
     monkeypatch.delenv('SOUNDCLF_SCHEDULER', raising=False)

@@ -27,8 +27,8 @@ from soundclf.core.esc50 import synthetic
 from soundclf.core.fastai_table import FastaiTable
 from soundclf.core.features import cached_features, features_key, fit_normalize
 from soundclf.core.files import SoundclfError
-from soundclf.core.front_ends import audioset_features
 from soundclf.core.folders import folder as folder_table
+from soundclf.core.front_ends import audioset_features
 from soundclf.core.keys import run_key
 from soundclf.core.loop import Trainer, TrainingRecipe
 from soundclf.core.predictions import example_predictions

@@ -107,8 +107,8 @@ def test_reports_read_the_schema():
 def test_stored_predictions_give_the_stored_figures():
     "The numbers and intervals in results.json follow from the committed predictions."
     from soundclf.core.files import read_json
-    from soundclf.core.predictions import load_predictions
     from soundclf.core.metrics import metrics
+    from soundclf.core.predictions import load_predictions
     from soundclf.core.results import protocol_record
 
     folder = ROOT / 'figures' / 'esc50-10'

@@ -14,8 +14,8 @@ import pytest
 import soundfile as sf
 
 from soundclf.core.audio import Features
-from soundclf.core.files import NoSource, SoundclfError
 from soundclf.core.datasets import load_dataset
+from soundclf.core.files import NoSource, SoundclfError
 from soundclf.tools.classifier import Classifier
 from soundclf.tools.models import model_names
 

@@ -18,8 +18,8 @@ from soundclf.core.audio import (
     fit_clip,
     fit_length,
     load_clip,
-    resample,
     read_blocks,
+    resample,
     resample_blocks,
 )
 from soundclf.core.duplicates import crossing, merge_groups

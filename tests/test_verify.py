@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / 'scripts'))
 import verify  # noqa: E402
+
 PARAMETERS = 'dataset, profile, seed, out = "synthetic", "quick", 42, "runs"'
 TRAINING = """
 from soundclf.core.audio import Features

@@ -53,7 +53,7 @@ def new_array(
         raise
     return np.lib.format.open_memmap(path, 'r+')
 
-
+# %% ../../nbs/core/features.ipynb #232b3720
 def open_array(
     path: str | Path,  # an .npy file
     dtype: str,  # that it should have

@@ -8,8 +8,8 @@ import warnings
 from pathlib import Path
 
 import pandas as pd
+from .sound_files import find_audio
 
-from .audio import find_audio
 from .checks import check_clips, drop_bad
 from .clips import clips_table
 from .duplicates import crossing, merge_groups, near_duplicates

@@ -90,7 +90,7 @@ def _is_whole(self: FeatureStore, row: int) -> bool:
     start, n, kept = self.index[row]
     return 0 < n <= self._room(row) and checksum(self.frames[start : start + n]) == kept
 
-
+# %% ../../nbs/core/store.ipynb #9e64af75
 @patch
 def _room(self: FeatureStore, row: int) -> int:
     "The frames that a clip may have."
@@ -162,7 +162,7 @@ def open_store(
         _make_store(folder, room, settings)
     return FeatureStore(folder)
 
-
+# %% ../../nbs/core/store.ipynb #ef052b8b
 def _reserved(durations: Sequence[float], features: Features) -> np.ndarray:
     "The frames that each clip can have; an unreadable clip (no duration) gets room for a second."
     seconds = np.nan_to_num(np.asarray(durations, 'float64'), nan=1.0).clip(0.05)

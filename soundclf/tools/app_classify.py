@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from ..core.sound_files import AUDIO_SUFFIXES
 
-from ..core.audio import AUDIO_SUFFIXES, decode
+from ..core.audio import decode
 from ..core.files import SoundclfError
 from ..core.sheets import csv_line, to_cell
 from .app_figures import plot_bars, plot_mel, plot_saliency, window_saliency

@@ -10,8 +10,8 @@ import shlex
 from pathlib import Path
 
 import pandas as pd
+from ..core.sound_files import find_audio
 
-from ..core.audio import find_audio
 from ..core.files import SoundclfError
 from .app_explore import show_clip
 from .app_parts import damage_named, model_stamp, plain, remembered, usual_model

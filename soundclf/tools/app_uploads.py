@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from ..core.sound_files import AUDIO_SUFFIXES
 
-from ..core.audio import AUDIO_SUFFIXES, seconds_of
+from ..core.audio import seconds_of
 from ..core.files import SoundclfError
 from .app_parts import MOST_MEGABYTES, MOST_SECONDS, MOST_UPLOADS
 from .classifier import Classifier, Prediction

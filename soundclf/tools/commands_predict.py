@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 from fastcore.script import Param
+from ..core.sound_files import find_audio
 
-from ..core.audio import find_audio
 from ..core.files import SoundclfError, known_name
 from ..core.runtime import progress
 from ..core.sheets import GrowingFile, csv_line, to_cell

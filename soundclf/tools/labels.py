@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from ..core.sound_files import find_audio
 
-from ..core.audio import find_audio, seconds_of
+from ..core.audio import seconds_of
 from ..core.files import SoundclfError, locked
 from ..core.folders import read_labels
 from ..core.sheets import Sheet, from_cell, read_sheet, to_cell, write_sheet
