@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import pandas as pd
+from fastcore.basics import patch
 
 from .files import SoundclfError, atomic_path
 
@@ -77,16 +78,18 @@ class GrowingFile:
             tmp.write_bytes(_encoded(self.first))
         self.begun = True
 
-    def add(
-        self,
-        line: str,  # ends with a line break
-    ):
-        "Writes a line at once; a line that the disk has no room for leaves no trace."
-        if not self.begun:
-            self.begin()
-        with open(self.path, 'ab', buffering=0) as file:
-            _append(file, _encoded(line))
-        self.lines += 1
+# %% ../../nbs/core/sheets.ipynb #673557d6
+@patch
+def add(
+    self: GrowingFile,
+    line: str,  # ends with a line break
+):
+    "Writes a line at once; a line that the disk has no room for leaves no trace."
+    if not self.begun:
+        self.begin()
+    with open(self.path, 'ab', buffering=0) as file:
+        _append(file, _encoded(line))
+    self.lines += 1
 
 # %% ../../nbs/core/sheets.ipynb #30383df7
 def _encoded(text: str) -> bytes:

@@ -15,7 +15,6 @@ from ..core.sound_files import AUDIO_SUFFIXES
 
 from ..core.audio import decode
 from ..core.files import SoundclfError
-from ..core.sheets import csv_line, to_cell
 from .app_figures import plot_bars, plot_mel, plot_saliency, window_saliency
 from soundclf.tools.app_parts import (
     MOST_MEGABYTES,
@@ -28,7 +27,7 @@ from soundclf.tools.app_parts import (
     show_figure,
     usual_model,
 )
-from .app_uploads import Answered, answer_uploads, keep_upload
+from .app_uploads import Answered, answer_uploads, answers_csv, keep_upload
 from .classifier import Classifier
 from .models import model_names
 from .timeline import timeline
@@ -78,9 +77,7 @@ def _show_table(table: pd.DataFrame):
 
     good = table[table.error == '']
     st.dataframe(good[['file', 'label', 'probability']], hide_index=True)
-    rows = [table.columns, *table.itertuples(index=False)]
-    csv = ''.join(csv_line(map(to_cell, row)) for row in rows)
-    st.download_button('Download all probabilities (CSV)', csv, 'answers.csv', 'text/csv')
+    st.download_button('Download all probabilities (CSV)', answers_csv(table), 'answers.csv', 'text/csv')
 
 # %% ../../nbs/tools/app_classify.ipynb #1b76e22d
 MEDIA = {'.flac': 'audio/flac', '.ogg': 'audio/ogg', '.mp3': 'audio/mpeg'}

@@ -39,7 +39,7 @@ def evaluate_page():
     if len(kept) > 1:
         _show_comparison(kept, model)
 
-# %% ../../nbs/tools/app_evaluate.ipynb #920da711
+# %% ../../nbs/tools/app_evaluate.ipynb #4f873518
 def _kept_predictions(file: Path, models: list[str]) -> dict[str, pd.DataFrame]:
     "The predictions of the models that have some; the page tells which are damaged."
     import streamlit as st

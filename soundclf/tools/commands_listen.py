@@ -28,11 +28,9 @@ def live(
     from soundclf.tools.classifier import Classifier
     from soundclf.tools.live import list_devices, listen_loop, record_loop
 
-    if devices or not file:
-        found = list_devices()
+    found = list_devices() if devices or not file else []
     if devices:
-        for name in found:
-            show_line(name)
+        print(*map(visible, found), sep='\n')
         return 0
     clf = Classifier.load(model)
     with kept(lambda: 'Recordings from the microphone are not kept.'):

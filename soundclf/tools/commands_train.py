@@ -141,7 +141,7 @@ def data(
         print(problems.assign(path=[visible(p) for p in problems.path]).to_string(index=False))
     return 0
 
-# %% ../../nbs/tools/commands_train.ipynb #93797634
+# %% ../../nbs/tools/commands_train.ipynb #e59f2b8c
 def _print_counts(table):
     "One line per class."
     counts = (

@@ -71,7 +71,7 @@ def _joined(parts: pd.DataFrame) -> dict:
     segment = {'start': parts.start.iloc[0], 'end': parts.end.iloc[-1], 'label': parts.label[0]}
     return segment | {'probability': total.weighted / total.length}
 
-# %% ../../nbs/tools/timeline.ipynb #f011c040
+# %% ../../nbs/tools/timeline.ipynb #fd09534f
 def timeline(
     windows: Iterable[Window],  # from `Classifier.stream`
     classes: Sequence[str],  # the classifier's
