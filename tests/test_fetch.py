@@ -3,13 +3,18 @@
 import functools
 import hashlib
 import http.server
+import signal
+import subprocess
+import sys
 import threading
+import time
+import zipfile
 
 import numpy as np
 import pytest
 import soundfile as sf
 
-from soundclf.core import datasets, esc50
+from soundclf.core import datasets, disk, esc50, fetch
 from soundclf.core.files import NoSource, SoundclfError
 
 
@@ -107,3 +112,130 @@ def test_a_damaged_cache_is_named(home, tiny_esc50):
     (home / 'data' / 'esc50' / 'audio' / '2.wav').write_bytes(b'')
     with pytest.raises(SoundclfError, match='delete it and run again'):
         esc50.esc50(['cat'], url=tiny_esc50[0])
+
+
+@pytest.fixture
+def broken_server():
+    "The URL of a file whose first half arrives, and what to do then: hang until told, or hang up."
+    told = threading.Event()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header('Content-Length', '200000')
+            self.end_headers()
+            self.wfile.write(b'x' * 100000)
+            self.wfile.flush()
+            if 'hang' in self.path:
+                told.wait(60)
+
+        def log_message(self, *args):
+            pass
+
+    httpd = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    yield f'http://127.0.0.1:{httpd.server_port}'
+    told.set()
+    httpd.shutdown()
+    httpd.server_close()
+
+
+def test_a_download_that_breaks_off_leaves_nothing(tmp_path, broken_server):
+    with pytest.raises(NoSource, match='x.zip is not cached'):
+        fetch.fetch_file(tmp_path / 'x.zip', f'{broken_server}/x.zip')
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_download_left_is_removed_by_the_next(tmp_path, broken_server, server):
+    url, folder, _ = server
+    code = 'import sys; from soundclf.core.fetch import fetch_file; fetch_file(*sys.argv[1:])'
+    target = tmp_path / 'data' / 'x.zip'
+    target.parent.mkdir()
+    run = subprocess.Popen([sys.executable, '-c', code, str(target), f'{broken_server}/hang'])
+    while not (torn := list(target.parent.iterdir())) or not torn[0].stat().st_size:
+        assert run.poll() is None
+        time.sleep(0.05)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    assert len(list(target.parent.iterdir())) == 1 and not target.exists()
+    (folder / 'x.zip').write_bytes(b'whole')
+    disk._sweep.cache_clear()
+    assert fetch.fetch_file(target, f'{url}/x.zip').read_bytes() == b'whole'
+    assert list(target.parent.iterdir()) == [target]
+
+
+def _zip_of(file, text='sound', name='set/a.wav', **kw):
+    with zipfile.ZipFile(file, 'w', **kw) as z:
+        z.writestr(name, text)
+
+
+def _with_flipped_bytes(file):
+    _zip_of(file, 'sound' * 1000)
+    data = bytearray(file.read_bytes())
+    data[2000] ^= 1
+    file.write_bytes(data)
+
+
+def _with_torn_deflate(file):
+    _zip_of(file, bytes(range(256)) * 40, compression=zipfile.ZIP_DEFLATED)
+    data = bytearray(file.read_bytes())
+    data[45:60] = b'\xff' * 15
+    file.write_bytes(data)
+
+
+def _with_end_cut(file):
+    _zip_of(file, 'sound' * 1000)
+    file.write_bytes(file.read_bytes()[:-30])
+
+
+def _with_link(file):
+    link = zipfile.ZipInfo('set/a.wav')
+    link.create_system, link.external_attr = 3, 0o120777 << 16
+    with zipfile.ZipFile(file, 'w') as z:
+        z.writestr(link, '/etc/passwd')
+
+
+def _encrypted(file):
+    _zip_of(file)
+    data = bytearray(file.read_bytes())
+    data[6] |= 1
+    data[data.index(b'PK\x01\x02') + 8] |= 1
+    file.write_bytes(data)
+
+
+BAD_ZIPS = {
+    'a web page': lambda f: f.write_text('<html>'),
+    'nothing': lambda f: f.write_bytes(b''),
+    'flipped bytes': _with_flipped_bytes,
+    'torn data': _with_torn_deflate,
+    'its end cut': _with_end_cut,
+    'a link': _with_link,
+    'encrypted': _encrypted,
+    'other content': lambda f: _zip_of(f, 'another sound'),
+    'other files': lambda f: _zip_of(f, name='set/b.wav'),
+    'a large member': lambda f: _zip_of(f, bytes(100_000_001), compression=zipfile.ZIP_DEFLATED),
+}
+
+
+@pytest.mark.parametrize('fault', BAD_ZIPS)
+def test_a_bad_archive_installs_nothing_and_a_good_one_works_afterwards(home, tmp_path, server, fault):
+    url, folder, _ = server
+    root, digests = tmp_path / 'set', {'a.wav': hashlib.sha256(b'sound').hexdigest()}
+    BAD_ZIPS[fault](folder / 'set.zip')
+    with pytest.raises(SoundclfError, match='was not a good zip file .* and is removed: try again'):
+        fetch.fetch_zipped(['a.wav'], root, f'{url}/set.zip', digests, 'data/set')
+    assert not list(root.iterdir())
+    _zip_of(folder / 'set.zip')
+    fetch.fetch_zipped(['a.wav'], root, f'{url}/set.zip', digests, 'data/set')
+    assert [p.name for p in root.iterdir()] == ['a.wav'] and (root / 'a.wav').read_text() == 'sound'
+
+
+def test_members_that_want_to_lie_elsewhere_do_not(home, tmp_path, server):
+    url, folder, _ = server
+    with zipfile.ZipFile(folder / 'set.zip', 'w') as z:
+        for name in ('../../evil.wav', '/tmp/evil.wav', 'set/a.wav'):
+            z.writestr(name, name)
+    digests = {'a.wav': hashlib.sha256(b'set/a.wav').hexdigest()}
+    fetch.fetch_zipped(['a.wav'], tmp_path / 'set', f'{url}/set.zip', digests, 'data/set')
+    assert [p.name for p in (tmp_path / 'set').iterdir()] == ['a.wav']
+    assert not list(tmp_path.parent.rglob('evil.wav'))

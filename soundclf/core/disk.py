@@ -118,7 +118,11 @@ def _allocated(file: BinaryIO, size: int) -> bool:
 
 # %% ../../nbs/core/disk.ipynb #bf608dca
 _FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
-_FULL_WORDS = 'No space left', ' requested and ', 'PytorchStreamWriter'  # safetensors, NumPy, PyTorch
+_FULL_WORDS = (
+    *('No space left', 'File too large'),  # safetensors
+    ' requested and ',  # NumPy
+    'inline_container.cc',  # PyTorch
+)
 
 
 def is_full(

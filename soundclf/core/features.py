@@ -40,15 +40,15 @@ def new_array(
     dtype: str,  # of its numbers, e.g. "float32"
     shape: Sequence[int],
 ) -> np.memmap:  # open for reading and writing
-    "An array of zeros in a file whose space is reserved; raises `SoundclfError` where the disk is full."
+    "An array of zeros in a file whose space is reserved; raises `OSError` where the disk is full."
     path = Path(path)
     shape = tuple(int(n) for n in shape)
     header = {'descr': np.dtype(dtype).str, 'fortran_order': False, 'shape': shape}
     try:
-        with writing_to(path), open(path, 'wb') as file:
+        with open(path, 'wb') as file:
             np.lib.format.write_array_header_1_0(file, header)
             reserve(file, np.dtype(dtype).itemsize * int(np.prod(shape, dtype='int64')))
-    except SoundclfError:
+    except OSError:
         path.unlink(missing_ok=True)
         raise
     return np.lib.format.open_memmap(path, 'r+')
@@ -89,8 +89,9 @@ class _Store:
         if self.data is None or self.done is None:
             if left:
                 warnings.warn(f'{self.part} is damaged: its rows are computed again.', stacklevel=4)
-            self.data = new_array(self.part, 'float32', (rows, *shape))
-            self.done = new_array(self.sums, 'uint64', (rows,))
+            with writing_to(path):
+                self.data = new_array(self.part, 'float32', (rows, *shape))
+                self.done = new_array(self.sums, 'uint64', (rows,))
 
 # %% ../../nbs/core/features.ipynb #568d7c2d
 @patch
