@@ -19,7 +19,7 @@ import pytest
 import soundfile as sf
 import torch
 
-from soundclf.core import disk, embeddings, features, files, store
+from soundclf.core import arrays, disk, embeddings, features, files, store
 from soundclf.core.audio import Features
 from soundclf.core.clips import clips_table
 from soundclf.core.duplicates import known_pairs
@@ -84,7 +84,7 @@ def child(code, *args, **kw):
 
 WITH_FEATURES = """
 import numpy as np
-from soundclf.core import features
+from soundclf.core import arrays, features
 from soundclf.core.audio import Features
 mel = Features(sample_rate=8000, duration=0.5, n_fft=512, hop_length=128, n_mels=16, f_max=4000.0)
 """
@@ -144,9 +144,9 @@ file = Path(where) / 'x.npy'
 file.write_text('old')
 refused(lambda: save(file))
 assert file.read_text() == 'old'
-refused(lambda: features._Store(Path(where) / 'y.npy', 400, (1000,)))
+refused(lambda: arrays.PartialArray(Path(where) / 'y.npy', 400, (1000,)))
 del os.posix_fallocate  # as where the system has none
-refused(lambda: features._Store(Path(where) / 'y.npy', 400, (1000,)))
+refused(lambda: arrays.PartialArray(Path(where) / 'y.npy', 400, (1000,)))
 assert os.listdir(where) == ['x.npy'], os.listdir(where)
 """
 
@@ -177,7 +177,7 @@ def test_a_store_on_a_full_disk_is_one_sentence(mounted):
 
 
 def test_reserved_space_is_taken(tmp_path):
-    array = features.new_array(tmp_path / 'x.npy', 'float32', (100, 1000))
+    array = arrays.new_array(tmp_path / 'x.npy', 'float32', (100, 1000))
     assert os.stat(array.filename).st_blocks * 512 >= array.nbytes
     assert not array.any()
     np.save(tmp_path / 'y.npy', np.zeros((100, 1000), 'float32'))
@@ -189,7 +189,7 @@ def test_zeros_are_written_where_the_system_reserves_nothing(tmp_path, monkeypat
         raise OSError(errno.EOPNOTSUPP, 'not supported')
 
     monkeypatch.setattr(os, 'posix_fallocate', unsupported, raising=False)
-    array = features.new_array(tmp_path / 'x.npy', 'float32', (700, 1000))
+    array = arrays.new_array(tmp_path / 'x.npy', 'float32', (700, 1000))
     assert os.stat(array.filename).st_blocks * 512 >= array.nbytes and not array.any()
 
 
@@ -318,7 +318,7 @@ def left_half_way(folder, sounds):
     final = Path(whole.filename)
     expected = np.array(whole)
     final.unlink()
-    half = features._Store(final, len(sounds), expected.shape[1:])
+    half = arrays.PartialArray(final, len(sounds), expected.shape[1:])
     for row in range(6):
         half.put(row, expected[row])
     return half.part, half.sums, expected

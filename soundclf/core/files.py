@@ -235,7 +235,7 @@ def locked(
     with held:
         yield path
 
-# %% ../../nbs/core/files.ipynb #826c20a6
+# %% ../../nbs/core/files.ipynb #08918379
 def cached(
     path: str | Path,  # where the result is kept
     make: Callable[[Path], object],  # writes the result to the temporary path it is given
@@ -268,7 +268,7 @@ def made_once(
             write(path)
     return path
 
-# %% ../../nbs/core/files.ipynb #37f1ca48
+# %% ../../nbs/core/files.ipynb #84cfcf97
 def note_digest(
     made: Path,  # a complete file
     path: Path,  # the name that it will get

@@ -20,8 +20,9 @@ from fastcore.basics import patch
 from joblib import Parallel, delayed
 from torch import nn
 
+from .arrays import checksum, new_array, open_array
 from .audio import Features, decode, fit_length, rechannel, resample
-from .features import checked_features, checksum, features_key, new_array, open_array
+from .features import checked_features, features_key
 from .files import SoundclfError, atomic_path, data_dir, locked, read_json, sha256_of, write_json
 from .front_ends import front_end
 from .jobs import job_count, workers
@@ -84,13 +85,13 @@ def todo(
     self._release()
     return np.array(rows, int)
 
-
+# %% ../../nbs/core/store.ipynb #4740b6c8
 @patch
 def _is_whole(self: FeatureStore, row: int) -> bool:
     start, n, kept = self.index[row]
     return 0 < n <= self._room(row) and checksum(self.frames[start : start + n]) == kept
 
-# %% ../../nbs/core/store.ipynb #9e64af75
+
 @patch
 def _room(self: FeatureStore, row: int) -> int:
     "The frames that a clip may have."
@@ -162,11 +163,21 @@ def open_store(
         _make_store(folder, room, settings)
     return FeatureStore(folder)
 
-# %% ../../nbs/core/store.ipynb #ef052b8b
+# %% ../../nbs/core/store.ipynb #d03ab574
 def _reserved(durations: Sequence[float], features: Features) -> np.ndarray:
     "The frames that each clip can have; an unreadable clip (no duration) gets room for a second."
     seconds = np.nan_to_num(np.asarray(durations, 'float64'), nan=1.0).clip(0.05)
     return 1 + np.ceil(seconds * features.sample_rate / features.hop_length).astype('int64')
+
+
+def _frames_shape(room: np.ndarray, settings: dict) -> tuple[int, int]:
+    features = settings['features']
+    bands = features['n_mfcc'] if features['kind'] == 'mfcc' else features['n_mels']
+    return int(room.sum()), bands
+
+
+def _first_frames(room: np.ndarray) -> np.ndarray:
+    return np.cumsum(room) - room
 
 # %% ../../nbs/core/store.ipynb #b18a3e91
 def _whole_store(folder: Path, room: np.ndarray, settings: dict) -> FeatureStore | None:
@@ -195,16 +206,6 @@ def _make_store(folder: Path, room: np.ndarray, settings: dict):
     with atomic_path(folder / 'index.npy') as tmp:
         nothing = np.zeros(len(room), 'int64')
         np.save(tmp, np.stack([_first_frames(room), nothing, nothing], 1))
-
-
-def _frames_shape(room: np.ndarray, settings: dict) -> tuple[int, int]:
-    features = settings['features']
-    bands = features['n_mfcc'] if features['kind'] == 'mfcc' else features['n_mels']
-    return int(room.sum()), bands
-
-
-def _first_frames(room: np.ndarray) -> np.ndarray:
-    return np.cumsum(room) - room
 
 # %% ../../nbs/core/store.ipynb #60d33a46
 def _features_of(paths: Sequence[str], features: Features) -> list:
