@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core.files import SoundclfError, data_dir, home_dir, read_json
+from ..core.files import SoundclfError, data_dir, home_dir, read_json, sha256_file
 from .classifier import Classifier
 from .models import model_path
 from .terminal import visible
@@ -99,11 +99,8 @@ def model_stamp(
     model: str,  # its name
 ) -> str:  # a few characters
     "What changes when a model is trained or exported anew."
-    folder = model_path(model)
     with damage_named(f'The model {model!r}'):
-        stamp = read_json(folder / 'config.json')['weights_sha256'][:16]
-    mark = folder / 'model.onnx.json'
-    return f'{stamp} {mark.stat().st_mtime_ns}' if mark.is_file() else stamp
+        return sha256_file(model_path(model) / 'config.json')[:16]
 
 # %% ../../nbs/tools/app_parts.ipynb #ae84a433
 def open_classifier(
