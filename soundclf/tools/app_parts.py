@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core.files import SoundclfError, data_dir, home_dir, read_json, sha256_file
+from ..core.files import SoundclfError, data_dir, home_dir, sha256_file
 from .classifier import Classifier
 from .models import model_path
 from .terminal import visible
