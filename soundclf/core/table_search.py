@@ -23,7 +23,7 @@ from .clips import class_names, targets
 from .files import SoundclfError, known_name
 from .model_sizes import fitted_size
 from .splits import Split
-from .studies import GridOf, best_trial, finished_trials, open_study, run_study
+from .studies import GridOf, best_trial, finished_trials, open_study, run_study, trial_index
 from .table_estimators import KernelSVM, Scores, class_probabilities
 from .table_models import Fit
 from .tracking import log_run
@@ -150,7 +150,7 @@ def _record(trial, folder: str | Path, tracker: str | None, accuracy: float, **n
     "What is noted stays beside the trial's value in the journal, and goes to the tracker."
     for name, value in noted.items():
         trial.set_user_attr(name, value)
-    run = f'{trial.study.study_name}-{trial.number:03d}'
+    run = f'{trial.study.study_name}-{trial_index(trial):03d}'
     log_run(tracker, folder, run, trial.params, accuracy=accuracy, **noted)
 
 

@@ -7,13 +7,13 @@ beside it."""
 __all__ = ['TRACKERS', 'log_run', 'trials_table']
 
 # %% ../../nbs/core/tracking.ipynb #76a45310
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from .files import SoundclfError, known_name
+from .studies import finished_trials
 
 # %% ../../nbs/core/tracking.ipynb #11d37990
 # where runs may be logged
@@ -74,11 +74,10 @@ def trials_table(
 
 
 def _complete_trials(study, value: str) -> pd.DataFrame:
-    frame = study.trials_dataframe(attrs=('number', 'value', 'params', 'user_attrs', 'state'))
-    if frame.empty:
-        return frame
-    frame = frame[frame.state == 'COMPLETE']
-    names = [f'{study.study_name}-{number:03d}' for number in frame.number]
-    frame = frame.drop(columns=['number', 'state']).rename(columns={'value': value})
-    frame.columns = [re.sub('^(params|user_attrs)_', '', column) for column in frame]
-    return frame.assign(run=names)[['run', *frame.columns]]
+    rows = []
+    for index, trial in finished_trials(study).items():
+        noted = {k: v for k, v in trial.user_attrs.items() if k != 'index'}
+        if trial.state.name == 'COMPLETE':
+            name = f'{study.study_name}-{index:03d}'
+            rows.append({'run': name, value: trial.value} | trial.params | noted)
+    return pd.DataFrame(rows)
