@@ -45,7 +45,7 @@ def test_every_saved_figure_is_seen(chapter, tmp_path):
     from report import missing_pictures
 
     executed = execute(chapter, tmp_path)
-    assert missing_pictures(executed) == 0
+    assert missing_pictures(executed, full=True) == 0
     assert '"image/png"' in executed.read_text()
 
 
@@ -54,4 +54,4 @@ def test_a_missing_picture_is_noticed(tmp_path):
 
     cell = {'cell_type': 'code', 'source': "save_figure(fig, 'x.png')", 'outputs': []}
     (tmp_path / 'x.ipynb').write_text(json.dumps({'cells': [cell]}))
-    assert missing_pictures(tmp_path / 'x.ipynb') == 1
+    assert missing_pictures(tmp_path / 'x.ipynb', full=True) == 1
