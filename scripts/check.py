@@ -58,15 +58,9 @@ def untidy_cell(cell: dict) -> Iterator[str]:
     if extra := set(cell['metadata']) - {'tags'}:
         yield f'has metadata {sorted(extra)}'
     code = cell['cell_type'] == 'code' and source(cell)
-    long = code and code.startswith('#| export') and len(code.splitlines()) > LONGEST_CELL
-    if long and not only_imports(code):
+    if code and code.startswith('#| export') and len(code.splitlines()) > LONGEST_CELL:
         yield f'exports {len(code.splitlines())} lines, and {LONGEST_CELL} are the most'
     yield from nested_comprehensions(code or '')
-
-
-def only_imports(code: str) -> bool:
-    "Whether a cell does nothing but import."
-    return all(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.parse(code).body)
 
 
 def nested_comprehensions(code: str) -> Iterator[str]:

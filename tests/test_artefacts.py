@@ -17,32 +17,18 @@ import pytest
 import soundfile as sf
 
 from soundclf.core.artefact_schema import config_digest, read_config, write_config
-from soundclf.core.audio import Features
 from soundclf.core.esc50 import synthetic
 from soundclf.core.files import SoundclfError, read_json
 from soundclf.core.runs import finished_run, run_once, weight_hashes
 from soundclf.core.splits import fold_splits
-from soundclf.scratch_cnn import Recipe, train_split
+from soundclf.scratch_cnn import train_split
 from soundclf.tools.classifier import Classifier
 from soundclf.tools.engines import TorchEngine, export_onnx
 from soundclf.tools.models import package_models
 from soundclf.tools.onnx_files import OnnxEngine
-from soundclf.transforms import Augment
+from tiny_runs import COARSE, FAST, Killed, kill
 
 ROOT = Path(__file__).resolve().parent.parent
-COARSE = Features(sample_rate=22050, duration=2.0, n_fft=1024, hop_length=512, n_mels=32, f_max=11000)
-FAST = Recipe(network='reference', epochs=12, bfloat16=False, augment=Augment(crop=60))
-
-
-class Killed(Exception):
-    pass
-
-
-def kill(epoch, accuracy):
-    if epoch == 10:
-        raise Killed
-
-
 @contextmanager
 def told(sentence: str):
     "The block gives a warning that holds the sentence."

@@ -4,26 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from soundclf.core.audio import Features
 from soundclf.core.esc50 import synthetic
 from soundclf.core.files import SoundclfError
 from soundclf.core.keys import code_hash
 from soundclf.core.splits import fold_splits
-from soundclf.scratch_cnn import Recipe, ReferenceCNN, SmallCNN, train_split
+from soundclf.scratch_cnn import ReferenceCNN, SmallCNN, train_split
 from soundclf.transforms import Augment
-
-COARSE = Features(sample_rate=22050, duration=2.0, n_fft=1024, hop_length=512, n_mels=32, f_max=11000)
-FAST = Recipe(network='reference', epochs=12, bfloat16=False, augment=Augment(crop=60))
-
-
-class Killed(Exception):
-    pass
-
-
-def kill(epoch, accuracy):
-    if epoch == 10:
-        raise Killed
-
+from tiny_runs import COARSE, FAST, Killed, kill
 
 @pytest.fixture(scope='module')
 def tiny():

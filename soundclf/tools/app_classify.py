@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from ..core.sound_files import AUDIO_SUFFIXES
 
 from ..core.audio import decode
 from ..core.files import SoundclfError
+from ..core.sound_files import AUDIO_SUFFIXES
+
+# %% ../../nbs/tools/app_classify.ipynb #0795723e
 from .app_figures import plot_bars, plot_mel, plot_saliency, window_saliency
 from soundclf.tools.app_parts import (
     MOST_MEGABYTES,

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from ..core.sound_files import AUDIO_SUFFIXES
 
 from ..core.audio import seconds_of
 from ..core.files import SoundclfError
 from ..core.sheets import csv_line, to_cell
+from ..core.sound_files import AUDIO_SUFFIXES
 from .app_parts import MOST_MEGABYTES, MOST_SECONDS, MOST_UPLOADS
 from .classifier import Classifier, Prediction
 from .windows import Window
