@@ -58,7 +58,7 @@ TOO_OLD := soundclf needs Python 3.10 or newer: set PYTHON=python3.11, say.
 
 $(READY): constraints.txt settings.ini setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "$(TOO_OLD)")'
-	@echo "== installing into $(VENV) (about two minutes and 7 GB, once)"
+	@echo "== installing into $(VENV) (a few minutes and 7 GB, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) setuptools wheel
 	@$(PIP) --no-build-isolation -e '.[train,onnx,live,app,cluster,tabular,dev]'
@@ -116,7 +116,7 @@ test: lint ## lint, the examples in every notebook, pytest
 	@echo "== pytest"
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations 8 tests
 
-mutate: $(READY) ## break a hundred lines, one at a time, and tell which test notices (an hour or two)
+mutate: $(READY) ## break a hundred lines, one at a time, and tell which test notices (takes hours)
 	@$(BIN)/python tests/mutate.py
 
 reliability: $(READY) ## inject every fault, and write what was seen to figures/reliability.json

@@ -26,7 +26,7 @@ def fresh_copy(copy: Path):
         program = Path(sys.executable).parent / command
         subprocess.run([str(program)], cwd=copy, check=True)
     for file in (copy / 'soundclf').rglob('*.py'):
-        if file.name != '_modidx.py':
+        if file.name not in ('_modidx.py', '__init__.py'):
             file.write_text(rewrapped(file.read_text(encoding='utf-8')), encoding='utf-8')
 
 

@@ -44,10 +44,9 @@ def make_clips(folder: Path, n: int, minutes: int, seconds: float):
 
 def run_step(step: str, folder: Path):
     "One step of what a folder of sounds goes through."
-    from soundclf.core.sound_files import find_audio
-
     from soundclf.core.audio import Features
     from soundclf.core.clips import clips_table
+    from soundclf.core.sound_files import find_audio
 
     if step == 'folder':
         from soundclf.core.folders import folder as read_folder

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
-from soundclf.core.sound_files import find_audio
 
 from soundclf.core.audio import Features, decode, fit_clip, load_clip
 from soundclf.core.checks import check_clips, drop_bad
 from soundclf.core.clips import clips_table, read_headers
 from soundclf.core.duplicates import merge_groups, near_duplicates
 from soundclf.core.landmarks import candidates
+from soundclf.core.sound_files import find_audio
 
 ROOT = Path(__file__).parents[1]
 RATE = 8000

@@ -252,9 +252,7 @@ def cached(
 # %% ../../nbs/core/files.ipynb #b22806fd
 def made_once(
     path: str | Path,  # where the result is kept
-    write: Callable[
-        [Path], object
-    ],  # makes the file at this path, and calls `note_digest` before it is there
+    write: Callable[[Path], object],  # makes the file at this path; calls `note_digest` first
 ) -> Path:  # `path`, which exists and holds what was written
     "The file at `path`; where it is missing or damaged, one process writes it and the others wait."
     path = Path(path)

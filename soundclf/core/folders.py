@@ -8,13 +8,13 @@ import warnings
 from pathlib import Path
 
 import pandas as pd
-from .sound_files import find_audio
 
 from .checks import check_clips, drop_bad
 from .clips import clips_table
 from .duplicates import crossing, merge_groups, near_duplicates
 from .files import SoundclfError
 from .sheets import from_cell, read_sheet
+from .sound_files import find_audio
 from .splits import grouped_folds
 
 # %% ../../nbs/core/folders.ipynb #e9ac1394

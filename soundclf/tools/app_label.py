@@ -10,9 +10,9 @@ import shlex
 from pathlib import Path
 
 import pandas as pd
-from ..core.sound_files import find_audio
 
 from ..core.files import SoundclfError
+from ..core.sound_files import find_audio
 from .app_explore import show_clip
 from .app_parts import damage_named, model_stamp, plain, remembered, usual_model
 from .labels import label_queue, load_labels, place_of, save_label

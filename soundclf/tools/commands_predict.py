@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 from fastcore.script import Param
-from ..core.sound_files import find_audio
 
 from ..core.files import SoundclfError, known_name
 from ..core.runtime import progress
 from ..core.sheets import GrowingFile, csv_line, to_cell
+from ..core.sound_files import find_audio
 from .terminal import kept, show_line
 
 # %% ../../nbs/tools/commands_predict.ipynb #372e82d6

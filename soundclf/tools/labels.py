@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from ..core.sound_files import find_audio
 
 from ..core.audio import seconds_of
 from ..core.files import SoundclfError, locked
 from ..core.folders import read_labels
 from ..core.sheets import Sheet, from_cell, read_sheet, to_cell, write_sheet
+from ..core.sound_files import find_audio
 from .classifier import Classifier
 
 # %% ../../nbs/tools/labels.ipynb #75448eee
