@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -98,7 +99,7 @@ def postgres_folder() -> Path:
 
 @pytest.fixture
 def server(tmp_path):
-    "A PostgreSQL server of its own, as an ordinary user: (address, a function that starts it anew)."
+    "A PostgreSQL server of its own, as an ordinary user: (address, a function that stops and starts it)."
     programs = postgres_folder()
     user = 'postgres' if os.geteuid() == 0 else getpass.getuser()
     data = Path(f'/tmp/pg-{os.getpid()}')
@@ -118,16 +119,26 @@ def server(tmp_path):
     options = f'-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={data}'
     control = ['-D', str(data / 'db'), '-w', '-o', options, '-l', str(data / 'log')]
     run('pg_ctl', *control, 'start')
-    address = f'postgresql://me@127.0.0.1:{port}/postgres'
-    yield address, lambda: run('pg_ctl', *control, '-m', 'fast', 'restart')
+    yield f'postgresql://me@127.0.0.1:{port}/postgres', partial(run, 'pg_ctl', *control, '-m', 'fast')
     run('pg_ctl', '-D', str(data / 'db'), '-m', 'immediate', 'stop')
     shutil.rmtree(data)
 
 
 def test_four_workers_share_a_database(tmp_path, alone, server, monkeypatch):
-    address, restart = server
+    address, control = server
     monkeypatch.setenv('SOUNDCLF_STORAGE', address)
 
-    share(tmp_path / 'unused', restart)
+    share(tmp_path / 'unused', partial(control, 'restart'))
     assert found(tmp_path / 'unused') == alone
     assert not (tmp_path / 'unused').exists()
+
+
+def test_a_study_is_opened_while_the_server_starts(tmp_path, alone, server, monkeypatch):
+    address, control = server
+    monkeypatch.setenv('SOUNDCLF_STORAGE', address)
+    control('stop')
+    worker = start(tmp_path / 'unused', '0')
+    time.sleep(5)  # it imports, and then it finds no server
+    control('start')
+    assert worker.wait(120) == 0
+    assert found(tmp_path / 'unused') == alone

@@ -11,11 +11,12 @@ import os
 import time
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import optuna
 from fastcore.basics import patch
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from .files import SoundclfError
 
@@ -44,28 +45,6 @@ def _journal(path: Path):
     path.parent.mkdir(parents=True, exist_ok=True)
     return JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path))))
 
-# %% ../../nbs/core/study_storage.ipynb #e86a9b2f
-_ALIVE = {'keepalives_idle': 20, 'keepalives_interval': 5, 'keepalives_count': 3}  # seconds, seconds, times
-
-
-def _database(address: str, tries: int = 5):
-    "Optuna's storage in PostgreSQL; a connection that was lost is opened anew."
-    engine = {'pool_pre_ping': True, 'connect_args': _ALIVE | {'connect_timeout': 10}}
-    try:
-        return optuna.storages.RDBStorage(address, engine_kwargs=engine)
-    except OperationalError:
-        if tries > 2:
-            time.sleep(1)
-            return _database(address, tries - 1)
-        where = address.rpartition('@')[2]
-        advice = 'start it, or check SOUNDCLF_STORAGE'
-        raise SoundclfError(f'No PostgreSQL answers at {where}: {advice}.') from None
-    except DBAPIError:  # another worker makes the tables at this moment
-        if tries == 0:
-            raise
-    time.sleep(1)
-    return _database(address, tries - 1)
-
 # %% ../../nbs/core/study_storage.ipynb #a93d9c52
 LOST = optuna.exceptions.StorageInternalError, DBAPIError  # what a lost connection raises
 
@@ -83,6 +62,21 @@ def patiently(
             if time.monotonic() > deadline:
                 raise
             time.sleep(1)
+
+# %% ../../nbs/core/study_storage.ipynb #e86a9b2f
+_ALIVE = {'keepalives_idle': 20, 'keepalives_interval': 5, 'keepalives_count': 3}  # seconds, seconds, times
+
+
+def _database(address: str):
+    "Optuna's storage in PostgreSQL; a connection that was lost is opened anew."
+    engine = {'pool_pre_ping': True, 'connect_args': _ALIVE | {'connect_timeout': 10}}
+    open_storage = partial(optuna.storages.RDBStorage, address, engine_kwargs=engine)
+    try:
+        return patiently(open_storage, 10)  # the server may start just now, or another worker make the tables
+    except LOST as e:
+        where, reason = address.rpartition('@')[2], str(e.__cause__ or e).splitlines()[0]
+        advice = 'start it, or check SOUNDCLF_STORAGE'
+        raise SoundclfError(f'PostgreSQL at {where} cannot be used ({reason}): {advice}.') from None
 
 # %% ../../nbs/core/study_storage.ipynb #47b1229e
 class FileClaim:
