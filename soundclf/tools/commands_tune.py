@@ -9,6 +9,7 @@ __all__ = ['tune']
 from pathlib import Path
 
 from ..core.files import known_name
+from .terminal import kept, show_line
 
 # %% ../../nbs/tools/commands_tune.ipynb #a6815dcb
 def tune(
@@ -26,8 +27,9 @@ def tune(
     search = SEARCHES[known_name(recipe, SEARCHES, 'search')]
     table, usual = _data(dataset, 'quick' if quick else 'full')
     found = search(table, SearchSettings(Path(folder or usual), sampler, trials, seed, not quick))
-    print(f'{found.study.study_name}: {trials} trials')
-    _report(found.run())
+    show_line(f'{found.study.study_name}: {trials} trials')
+    with kept(lambda: 'Finished trials are kept: the same command goes on from there.'):
+        _report(found.run())
     return 0
 
 # %% ../../nbs/tools/commands_tune.ipynb #35ff0f88
@@ -45,6 +47,6 @@ def _report(study):
 
     found = study_summary(study)
     ends = ', '.join(f'{found[end]} {end}' for end in ('complete', 'pruned', 'failed'))
-    print(f'{found["finished"]} trials: {ends}')
+    show_line(f'{found["finished"]} trials: {ends}')
     values = ', '.join(f'{k}={v}' for k, v in found['best']['params'].items())
-    print(f'best: trial {found["best"]["trial"]}, accuracy {found["best"]["value"]:.4f} with {values}')
+    show_line(f'best: trial {found["best"]["trial"]}, accuracy {found["best"]["value"]:.4f} with {values}')
