@@ -6,11 +6,14 @@ PYTHON ?= python3
 PROFILE ?= full
 DATASET ?= auto
 SEED ?= 42
+DEVICE ?= auto
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MIRROR := $(abspath $(wildcard ../shared))
 export SOUNDCLF_MIRROR ?= $(MIRROR)
+# Chapters compute on this device: cpu, cuda, mps, or auto for the fastest that is there.
+export SOUNDCLF_DEVICE ?= $(DEVICE)
 export PYTHONHASHSEED := 0
 export JUPYTER_PLATFORM_DIRS := 1
 # Freed buffers stay with the process: training asks for the same ones at every step.
@@ -48,8 +51,8 @@ DONE := $(CHAPTERS:%=$(RUNS)/%.ipynb)
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/'
-	@echo "  Settings: PROFILE=quick|full (now $(PROFILE)), SEED (now $(SEED)), SOUNDCLF_MIRROR,"
-	@echo "            DATASET=auto|esc50-10|synthetic|FOLDER (now $$DATASET)"
+	@echo "  Settings: PROFILE=quick|full (now $(PROFILE)), SEED (now $(SEED)), DEVICE=auto|cpu|cuda|mps,"
+	@echo "            DATASET=auto|esc50-10|synthetic|FOLDER (now $$DATASET), SOUNDCLF_MIRROR"
 
 install: $(READY) ## make .venv with everything pinned
 

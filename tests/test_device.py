@@ -2,6 +2,7 @@
 
 An operation on tensors of two devices raises an error here as it does on a GPU."""
 
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -134,3 +135,16 @@ def test_a_device_that_is_not_here_is_refused(monkeypatch):
     monkeypatch.setenv('SOUNDCLF_DEVICE', 'tpu')
     with pytest.raises(SoundclfError, match="no device 'tpu'"):
         best_device()
+
+
+def test_the_device_of_a_chapter_reaches_the_processes_that_it_starts(monkeypatch):
+    from soundclf.core.files import SoundclfError
+    from soundclf.core.runtime import best_device, use_device
+
+    monkeypatch.setenv('SOUNDCLF_DEVICE', 'tpu')
+    assert use_device('cpu').type == 'cpu'
+    assert os.environ['SOUNDCLF_DEVICE'] == 'cpu'
+    assert best_device().type == 'cpu'
+    monkeypatch.setenv('SOUNDCLF_DEVICE', 'tpu')
+    with pytest.raises(SoundclfError, match='no device'):  # auto leaves the choice to the setting
+        use_device('auto')
