@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from fastai.callback.core import Callback, CancelValidException
+from fastai.callback.core import Callback
 from fastai.callback.progress import CSVLogger, ProgressCallback
 from fastai.callback.tracker import EarlyStoppingCallback, SaveModelCallback
 from fastai.data.all import DataLoaders
@@ -112,6 +112,8 @@ class NoPeeking(Callback):
     order = -50
 
     def before_validate(self):
+        from fastai.callback.core import CancelValidException  # the one of this process
+
         raise CancelValidException
 
 

@@ -12,8 +12,8 @@ import pandas as pd
 
 from .clips import clips_table
 from .esc50 import synthetic
-from .fetch import fetch_files, fetch_zipped, manifest
-from .files import NoSource, data_dir, mirror_dir
+from .fetch import fetch_files, fetch_zipped, is_at_hand, manifest
+from .files import NoSource, data_dir
 from .splits import grouped_folds
 
 # %% ../../nbs/core/tags.ipynb #439b8db8
@@ -35,12 +35,6 @@ def _tag_lists(root: Path, url: str, digests: dict[str, str]) -> pd.DataFrame:
     meta = pd.concat(parts, ignore_index=True)
     return meta.assign(file='FSDKaggle2018.audio_' + meta.part + '/' + meta.fname)
 
-
-def _is_here(root: Path, file: str) -> bool:
-    "Whether a sound is in the data folder or the mirror."
-    mirror = mirror_dir()
-    return (root / file).is_file() or bool(mirror and (mirror / 'data/fsdkaggle2018' / file).is_file())
-
 # %% ../../nbs/core/tags.ipynb #76e5c2c9
 def fsdkaggle2018(
     folds: int = 5,  # over the training clips' recordings
@@ -49,7 +43,7 @@ def fsdkaggle2018(
     "The part of FSDKaggle2018's sounds that is here, with a printed count; `NoSource` if there is none."
     root, digests = data_dir() / 'fsdkaggle2018', manifest('fsdkaggle2018')
     meta = _tag_lists(root, url, digests)
-    here = np.array([_is_here(root, file) for file in meta.file])
+    here = np.array([is_at_hand('fsdkaggle2018', file) for file in meta.file])
     if not here.any():
         raise NoSource(
             "None of FSDKaggle2018's sounds is here: unpack audio_train.zip and audio_test.zip "
