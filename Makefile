@@ -45,7 +45,7 @@ SPECIAL := 07_spoken_digits 08_waveform_cnn 09_audio_tagging 10_tabular_baseline
 CHAPTERS := $(GENERAL) $(if $(findstring /,$(DATASET)),,$(SPECIAL))
 DONE := $(CHAPTERS:%=$(RUNS)/%.ipynb)
 
-.PHONY: help install chapters reproduce test mutate reliability lint verify bench site app screenshots lab tensorboard
+.PHONY: help install chapters reproduce test mutate reliability lint verify claims bench site app screenshots lab tensorboard
 .PHONY: readme export outputs clean
 .DELETE_ON_ERROR:
 
@@ -96,7 +96,7 @@ chapters: $(DONE)
 reproduce: $(READY) ## run every chapter end to end: figures, results.json, pictures in the executed notebooks
 	@$(MAKE) --no-print-directory $(if $(findstring j,$(firstword -$(MAKEFLAGS))),,-j2) chapters
 	@$(BIN)/python scripts/report.py "$$DATASET" "$(PROFILE)" "$(OUT)" "$(RUNS)"
-	@if [ "$(PROFILE)$$DATASET$(OUT)" = fullautoruns ]; then $(BIN)/python scripts/outputs.py; fi
+	@if [ "$(PROFILE)$$DATASET$(OUT)" = fullautoruns ]; then $(BIN)/python scripts/outputs.py && $(BIN)/python scripts/claims.py write; fi
 
 lint: $(READY) ## the house style, the layers of the modules, clean and exported notebooks
 	@echo "== style (ruff)"
@@ -127,6 +127,9 @@ reliability: $(READY) ## inject every fault, and write what was seen to figures/
 
 verify: $(READY) ## run the profile twice from nothing, hashes in another order: same results.json, same weights
 	@$(BIN)/python scripts/verify.py "$$DATASET" "$(PROFILE)" "$(SEED)"
+
+claims: $(READY) ## recompute every claim from the tracked predictions, in seconds
+	@$(BIN)/python scripts/claims.py
 
 bench: $(READY) ## speed and memory, as ratios against baselines measured in the same run
 	@$(BIN)/python scripts/bench.py "$$DATASET"

@@ -1,0 +1,159 @@
+"""Recomputes every claim from the tracked predictions: python scripts/claims.py [write]
+
+A claim is an accuracy with its interval over groups, or the order of two models. `write` makes
+figures/claims.json anew; without it, one changed digit is an error."""
+
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from soundclf.core.files import read_json, write_json
+from soundclf.core.metrics import accuracy_interval, compare
+
+ROOT = Path(__file__).resolve().parents[1]
+FILE = ROOT / 'figures' / 'claims.json'
+CHAPTERS = {
+    'esc50-10': '06_eval_confusion',
+    'fsdd': '07_spoken_digits',
+    'cats_dogs': '08_waveform_cnn',
+    'fsdkaggle2018': '09_audio_tagging',
+    'urbansound8k': '10_tabular_baselines',
+}
+PROTOCOLS = {  # of the predictions in a file, by the end of its name
+    'esc50-10': {'': 'five_folds'},
+    'fsdd': {'': 'speaker_folds'},
+    'cats_dogs': {'-seconds': 'five_folds_seconds', '': 'five_folds'},
+    'fsdkaggle2018': {'': 'five_folds'},
+    'urbansound8k': {'-random_split': 'random_split', '': 'ten_folds'},
+}
+ORDERS = [  # data set, model, the one that is said to be better
+    ('esc50-10', 'scratch-reference', 'scratch-better'),
+    ('esc50-10', 'scratch-better', 'audioset-transfer'),
+    ('fsdd', 'v3', 'better'),
+    ('cats_dogs', 'reference', 'better'),
+    ('fsdkaggle2018', 'reference', 'better'),
+    ('urbansound8k', 'lightgbm, order-free', 'vote'),
+]
+BITWISE = 'bitwise on one kind of CPU'
+RETRAINED = 'within the interval when trained again elsewhere'
+CONCLUSION = 'the order of two models'
+
+
+def file_of(dataset: str, model: str, suffix: str = '') -> Path:
+    "The predictions of a model."
+    name = model.replace(', ', '-').replace(' ', '_')
+    return ROOT / 'figures' / dataset / 'predictions' / f'{name}{suffix}.csv'
+
+
+def predictions(file: Path) -> pd.DataFrame:
+    "A tracked table of predictions; it need not have probabilities."
+    text = dict.fromkeys(('path', 'label', 'predicted', 'group'), str)
+    return pd.read_csv(file, dtype=text, keep_default_na=False)
+
+
+def accuracy_claim(dataset: str, model: str, suffix: str, protocol: str) -> dict:
+    "An accuracy, as the predictions give it."
+    file = file_of(dataset, model, suffix)
+    table = predictions(file)
+    right = (table.label == table.predicted).to_numpy()
+    low, high = accuracy_interval(right, table.group)
+    frozen = model.endswith('-transfer') or dataset == 'urbansound8k'
+    return {
+        'claim': f'accuracy of {model} on {dataset}, {protocol.replace("_", " ")}',
+        'value': round(float(right.mean()), 6),
+        'low': round(low, 6),
+        'high': round(high, 6),
+        'clips': len(table),
+        'groups': int(table.group.nunique()),
+        'tier': BITWISE if frozen else RETRAINED,
+        'made_in': f'nbs/{CHAPTERS[dataset]}.ipynb',
+        'predictions': file.relative_to(ROOT).as_posix(),
+    }
+
+
+def order_claim(dataset: str, worse: str, better: str) -> dict:
+    "The difference of two models on the same clips."
+    files = file_of(dataset, worse), file_of(dataset, better)
+    found = compare(*map(predictions, files))
+    return {
+        'claim': f'{better} is more accurate than {worse} on {dataset}: difference',
+        'value': round(found['difference'], 6),
+        'low': round(found['low'], 6),
+        'high': round(found['high'], 6),
+        'holds': bool(found['low'] > 0),
+        'tier': CONCLUSION,
+        'made_in': f'nbs/{CHAPTERS[dataset]}.ipynb',
+        'predictions': [f.relative_to(ROOT).as_posix() for f in files],
+    }
+
+
+def records() -> list[tuple]:
+    "(data set, model, suffix, protocol, its record in results.json) of all tracked predictions."
+    found = []
+    for dataset, protocols in PROTOCOLS.items():
+        models = read_json(ROOT / 'figures' / dataset / 'results.json')['models']
+        for model, entry in models.items():
+            for suffix, protocol in protocols.items():
+                record = entry['protocols'].get(protocol)
+                if record and file_of(dataset, model, suffix).is_file():
+                    found.append((dataset, model, suffix, protocol, record))
+    return found
+
+
+def claims() -> list[dict]:
+    "All claims, from the predictions alone."
+    made = [accuracy_claim(*where) for *where, _ in records()]
+    there = [o for o in ORDERS if all(file_of(o[0], model).is_file() for model in o[1:])]
+    return made + [order_claim(*order) for order in there]
+
+
+def unlike_results() -> list[str]:
+    "The claims whose digits are not those of results.json."
+    wrong = []
+    for *where, record in records():
+        claim = accuracy_claim(*where)
+        written = record['accuracy']['mean'], *record['accuracy_by_group'].values()
+        measured = claim['value'], claim['low'], claim['high']
+        if any(round(a, 6) != round(b, 6) for a, b in zip(written, measured)):
+            wrong.append(f'{claim["claim"]}: results.json says {written}, the predictions {measured}')
+    return wrong
+
+
+def unlike_claims(made: list[dict]) -> list[str]:
+    "The claims whose digits are not those of claims.json."
+    written = {c['claim']: c for c in read_json(FILE)} if FILE.is_file() else {}
+    now = {c['claim']: c for c in made}
+    lost = [f'{name}: claims.json lacks it' for name in now.keys() - written.keys()]
+    lost += [f'{name}: no predictions bear it out' for name in written.keys() - now.keys()]
+    changed = [
+        f'{name}: claims.json says {json.dumps(written[name])}, the predictions {json.dumps(now[name])}'
+        for name in now.keys() & written.keys()
+        if now[name] != written[name]
+    ]
+    return sorted(lost + changed)
+
+
+def as_text(claim: dict) -> str:
+    "One line of what is claimed."
+    interval = f'{claim["value"]:7.4f} ({claim["low"]:.4f} to {claim["high"]:.4f})'
+    doubt = '' if claim.get('holds', True) else ' (not shown: the interval holds zero)'
+    return f'{interval}  {claim["claim"]}{doubt}'
+
+
+def main() -> int:
+    made = claims()
+    if sys.argv[1:] == ['write']:
+        write_json(made, FILE)
+    wrong = unlike_results() + unlike_claims(made)
+    for sentence in wrong:
+        print(sentence)
+    for claim in made if not wrong else ():
+        print(as_text(claim))
+    print(f'{len(made)} claims recomputed from the predictions, {len(wrong)} not borne out.')
+    return 1 if wrong else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
