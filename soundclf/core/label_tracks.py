@@ -54,7 +54,7 @@ def _audacity(path: str | Path, rows: list[tuple[int, list[str]]]) -> pd.DataFra
             continue  # the frequencies of the label above
         if len(cells) < 2 or not all(map(_is_number, cells[:2])):
             raise SoundclfError(
-                f'{path}: line {n} does not begin with a start and an end in seconds: export the labels again.'
+                f'{path}: line {n} does not begin with a start and an end in seconds: export it again.'
             )
         label = cells[2].strip() if len(cells) > 2 else ''
         found.append(('', _seconds(cells[0]), _seconds(cells[1]), label))
