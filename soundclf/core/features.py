@@ -96,7 +96,7 @@ def _compute(paths: Sequence[str | Stretch], features: Features, n_jobs: int | N
         pass
     array.close()
 
-
+# %% ../../nbs/core/features.ipynb #ae1dbe3d
 def checked_features(
     x: np.ndarray,  # features of one file
     path: str | Path | Stretch,  # the file, for the sentence

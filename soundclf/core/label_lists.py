@@ -37,7 +37,7 @@ def read_labels(
     rows.attrs['blanks'] = [c for c in cells if c != c.strip() and c.strip()]
     return rows
 
-
+# %% ../../nbs/core/label_lists.ipynb #fb32b929
 def listed_file(
     folder: str | Path,  # where the list lies
     name: str,  # a cell of its column path
@@ -79,14 +79,8 @@ def list_clips(
 ) -> pd.DataFrame:  # clips table; folds are empty where there are none; `attrs['left_out']`
     "The clips of a list, with its folds, groups and stretches where it has them."
     rows, left_out = _with_label(path, read_labels(path))
-    files = [listed_file(path.parent, p) for p in rows.path]
-    _all_present(path, files)
-    real = pd.Series([str(f.resolve()) for f in files])
     parts = pd.DataFrame({c: _given_times(path, rows, c) for c in ('start', 'end') if c in rows})
-    _each_once(path, rows.assign(real=real), parts)
-    if parts.notna().any(axis=None):  # a recording then has one name
-        rows['path'] = rows.path.groupby(real).transform('first')
-        files = [listed_file(path.parent, p) for p in rows.path]
+    rows, files = _with_files(path, rows, parts)
     group = rows.path
     if 'group' in rows:
         group = rows.group.where(rows.group != '', rows.path)  # an empty one: the file is its own
@@ -96,6 +90,18 @@ def list_clips(
     _one_side(path, table)
     table.attrs['left_out'] = left_out
     return table
+
+# %% ../../nbs/core/label_lists.ipynb #a0fd31aa
+def _with_files(path: Path, rows: pd.DataFrame, parts: pd.DataFrame) -> tuple[pd.DataFrame, list[Path]]:
+    "(the rows, in which a recording with stretches has one name; the file of each)"
+    files = [listed_file(path.parent, p) for p in rows.path]
+    _all_present(path, files)
+    real = pd.Series([str(f.resolve()) for f in files], dtype=str)
+    _each_once(path, rows.assign(real=real), parts)
+    if not parts.notna().any(axis=None):
+        return rows, files
+    rows = rows.assign(path=rows.path.groupby(real).transform('first'))
+    return rows, [listed_file(path.parent, p) for p in rows.path]
 
 # %% ../../nbs/core/label_lists.ipynb #96ca5b4f
 def _with_label(path: Path, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[LeftOut]]:
@@ -110,7 +116,7 @@ def _with_label(path: Path, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Left
     bare = rows.label == ''
     if bare.all():
         raise SoundclfError(f'{path} has no labels: fill the column label.')
-    left_out = [LeftOut(str(listed_file(path.parent, p)), 'without a label') for p in rows.path[bare]]
+    left_out = [LeftOut(listed_file(path.parent, p), 'without a label') for p in rows.path[bare]]
     return rows[~bare].reset_index(drop=True), left_out
 
 
@@ -123,7 +129,7 @@ def _given_folds(path: Path, column: pd.Series) -> list[int]:
         )
     return fold.astype(int).to_list()
 
-
+# %% ../../nbs/core/label_lists.ipynb #61e02841
 def _given_times(path: Path, rows: pd.DataFrame, column: str) -> list[float]:
     "The seconds in a column, NaN for an empty cell; a decimal comma is a point."
     cells = rows[column].str.strip().str.replace(',', '.')
@@ -160,7 +166,7 @@ def _each_once(path: Path, rows: pd.DataFrame, parts: pd.DataFrame):
             f"(as {', '.join(names[:5])}), as a whole or with one stretch twice: keep one of these rows."
         )
 
-
+# %% ../../nbs/core/label_lists.ipynb #51b62190
 def _one_side(path: Path, table: pd.DataFrame):
     "Raises `SoundclfError` for a recording whose stretches lie in several groups or folds."
     for column in ('group', 'fold'):

@@ -45,7 +45,7 @@ def _seconds(text: str) -> float:
 def _is_number(text: str) -> bool:
     return bool(np.isfinite(_seconds(text)))
 
-
+# %% ../../nbs/core/label_tracks.ipynb #e94b16ee
 def _audacity(path: str | Path, rows: list[tuple[int, list[str]]]) -> pd.DataFrame:
     "The labels of an Audacity track."
     found = []
@@ -101,15 +101,18 @@ def tracks_of(
     texts = (n for n in names if n.startswith(stem) and _TRACK_NAME.fullmatch(n[len(stem) :]))
     return [folder / n for n in sorted(texts)]
 
-
+# %% ../../nbs/core/label_tracks.ipynb #525ff31f
 def track_beside(
     sound: str | Path,  # a sound
     names: Iterable[str],  # the names of the files in its folder
-) -> pd.DataFrame | None:  # as from `read_track`; None where no track lies beside it
+) -> pd.DataFrame | None:  # as from `read_track`, with `attrs['file']`; None: no track lies beside it
     "The label track of a sound; raises `SoundclfError` where it has two."
     tracks = [(path, read_track(path)) for path in tracks_of(sound, names)]
     tracks = [(path, track) for path, track in tracks if track is not None]
     if len(tracks) > 1:
         first, second = tracks[0][0], tracks[1][0]
         raise SoundclfError(f'{sound} has two label tracks, {first.name} and {second.name}: keep one.')
-    return tracks[0][1] if tracks else None
+    if not tracks:
+        return None
+    tracks[0][1].attrs['file'] = tracks[0][0]
+    return tracks[0][1]

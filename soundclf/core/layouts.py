@@ -77,24 +77,30 @@ class _Row(NamedTuple):
     end: float = np.nan  # seconds
 
 
+def _tracks(files: list[Path]) -> list[pd.DataFrame | None]:
+    "The label track of each file, or None."
+    listing = {folder: os.listdir(folder) for folder in {f.parent for f in files}}
+    return [track_beside(f, listing[f.parent]) for f in files]
+
+# %% ../../nbs/core/layouts.ipynb #c35b5c46
 def folder_clips(
     path: Path,  # a folder of class folders, or of recordings with label tracks; absolute
 ) -> pd.DataFrame:  # clips table; folds are empty where there are none; `attrs['left_out']`
     "The sounds of a folder, each file a group of its own."
     found = find_sounds(path)
     names = [p.relative_to(path) for p in found.files]
-    inside = [n for n in names if len(n.parts) > 1]
-    folds = _has_folds(inside)
-    listing = {parent: os.listdir(parent) for parent in {p.parent for p in found.files}}
-    tracks = [track_beside(p, listing[p.parent]) for p in found.files]
-    if inside and any(t is None for t in tracks):
-        _check_layout(path, inside)
-    rows, left_out = [], list(found.left_out)
+    tracks = _tracks(found.files)
+    plain = [n for n, track in zip(names, tracks) if track is None and len(n.parts) > 1]
+    if plain:
+        _check_layout(path, plain)
+    folds = _has_folds([n for n in names if len(n.parts) > 1])
+    rows = []
     for name, track in zip(names, tracks):
-        more = _file_rows(path, name, track, folds)
-        rows += [r for r in more if isinstance(r, _Row)]
-        left_out += [r for r in more if isinstance(r, LeftOut)]
-    return _table(path, rows, left_out)
+        rows += _file_rows(path, name, track, folds)
+    used = {track.attrs['file'] for track in tracks if track is not None}
+    left_out = [r for r in found.left_out if r.path not in used]
+    left_out += [r for r in rows if isinstance(r, LeftOut)]
+    return _table(path, [r for r in rows if isinstance(r, _Row)], left_out)
 
 # %% ../../nbs/core/layouts.ipynb #1d9a807b
 def _file_rows(path: Path, name: Path, track: pd.DataFrame | None, folds: bool) -> list[_Row | LeftOut]:
@@ -104,22 +110,22 @@ def _file_rows(path: Path, name: Path, track: pd.DataFrame | None, folds: bool) 
     fold = int(_FOLD.fullmatch(name.parts[0])[1]) if folds else None
     row = _Row(file, label, str(name), fold)
     if track is None:
-        return [row if label else LeftOut(file, 'outside class folders')]
+        return [row if label else LeftOut(path / name, 'outside class folders')]
     if not len(track):
-        return [LeftOut(file, 'with a label track without marks')]
+        return [LeftOut(path / name, 'without a mark in the label track')]
     return [_marked(row, m) for m in track.itertuples()]
 
 
 def _marked(row: _Row, mark) -> _Row | LeftOut:
     "The clip of one mark in a recording."
-    place = f'{row.path} at {mark.start:g} s'
+    place = Path(f'{row.path} at {mark.start:g} s')
     if mark.end <= mark.start:
-        return LeftOut(place, 'marked without a length')
+        return LeftOut(place, 'without a length', 'mark')
     if not (label := mark.label or row.label):
-        return LeftOut(place, 'without a label')
+        return LeftOut(place, 'without a label', 'mark')
     return row._replace(label=label, start=mark.start, end=mark.end)
 
-
+# %% ../../nbs/core/layouts.ipynb #c0e91193
 def _table(path: Path, rows: list[_Row], left_out: list[LeftOut]) -> pd.DataFrame:
     "The clips table of some rows; raises `SoundclfError` if there are none."
     if not rows:

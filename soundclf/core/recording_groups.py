@@ -34,7 +34,7 @@ def grouped_by_name(
 # %% ../../nbs/core/recording_groups.ipynb #29630c11
 _NUMBERED = re.compile(r'(.*?[^ _.-][ _.-]+)\d+')
 
-
+# %% ../../nbs/core/recording_groups.ipynb #cae4f9c1
 def warn_of_cuts(
     where: str | Path,  # what the warning names
     table: pd.DataFrame,  # a clips table

@@ -35,7 +35,7 @@ def has_stretches(
     "Whether rows of a table may be parts of files."
     return {'start', 'end'} <= set(table)
 
-
+# %% ../../nbs/core/stretches.ipynb #5d4ec71b
 def sources(
     table: pd.DataFrame,  # a clips table
 ) -> list[str | Stretch]:  # one per row
@@ -138,7 +138,7 @@ def seconds_of_classes(
     new = (parts.end - np.fmax(parts.start, before)).clip(lower=0.0)
     return new.groupby(parts.label).sum()
 
-
+# %% ../../nbs/core/stretches.ipynb #6489891d
 def seconds_used(
     table: pd.DataFrame,  # a clips table
 ) -> pd.DataFrame:  # columns clips, recordings, used (s), left_out (s); one row per class
