@@ -61,7 +61,9 @@ class _List:
             return self.or_none
         if not isinstance(value, list) or len(value) > self.longest:
             return False
-        return all(map(self.of.holds, value)) and math.prod(value) <= self.product
+        if not all(map(self.of.holds, value)):
+            return False
+        return self.product == math.inf or math.prod(value) <= self.product
 
     def __str__(self):
         limit = f', {self.product:,} in product' if self.product < math.inf else ''
@@ -88,6 +90,21 @@ _FEATURES = {
     'deltas': _Number(0, 2, whole=True),
 }
 
+# %% ../../nbs/core/artefact_schema.ipynb #f65ee72a
+_SHARE = _Number(0, 1)
+_ANSWERS = {
+    'temperature': _Number(0.01, 100),
+    'kept': _SHARE,
+    'quantiles': _List(_Number(-1e12, 1e12), 101),
+    'reference_sha256': _Text('[0-9a-f]{64}', '64 hexadecimal digits'),
+    'coverages': _List(_SHARE, 20),
+    'measured': _List(_SHARE, 20),
+    'measured_per_class': _List(_SHARE, 20),
+    'limits': _List(_SHARE, 2_000_000),
+    'clips': _Number(0, 1e9, whole=True),
+    'groups': _Number(0, 1e9, whole=True),
+}
+
 # %% ../../nbs/core/artefact_schema.ipynb #9162f2cb
 _WORD = _Text('.{1,200}', 'text of 1 to 200 characters')
 _HASH = _Text('[0-9a-f]{64}', '64 hexadecimal digits')
@@ -106,6 +123,7 @@ _FIELDS = {
 _PARTS = {
     'features': _FEATURES,
     'predictions': {'rows': _Number(0, 1e9, whole=True), 'sha256': _HASH},
+    'answers': _ANSWERS,
     'recipe': {
         'kernel': _Number(1, 1024, whole=True),
         'stride': _Number(1, 64, whole=True),
@@ -134,7 +152,23 @@ def check_config(
         _check_names(config['classes'], name)
     if 'features' in config:
         _check_sizes(config['features'], name)
+    _check_answers(config.get('answers', {}), len(config.get('classes', [])), name)
     return config
+
+# %% ../../nbs/core/artefact_schema.ipynb #6faa282b
+def _check_answers(answers: dict, classes: int, name: str | Path):
+    "Raises `SoundclfError` for lists of answers that do not fit together."
+    coverages = len(answers.get('coverages', []))
+    for field, wanted in (
+        ('limits', coverages * (1 + classes)),
+        ('measured', coverages),
+        ('measured_per_class', coverages),
+    ):
+        if len(answers.get(field, [])) != wanted:
+            raise _wrong(name, f'answers.{field}', f'a list of {wanted} numbers')
+    quantiles = answers.get('quantiles')
+    if quantiles is not None and len(quantiles) != 101:
+        raise _wrong(name, 'answers.quantiles', 'a list of 101 numbers')
 
 # %% ../../nbs/core/artefact_schema.ipynb #7f05f089
 def _wrong(name: str | Path, field: str, wanted) -> SoundclfError:

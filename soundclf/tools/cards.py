@@ -9,10 +9,12 @@ __all__ = ['model_card', 'keep_model']
 import shutil
 from pathlib import Path
 
+from ..core.artefact_schema import read_config, write_config
 from ..core.audio import Features
 from ..core.files import atomic_path
 from ..core.metrics import interval_text
 from ..core.results import over_groups, protocol_name
+from ..core.unknown import Reference, save_reference
 from .engines import export_onnx
 
 # %% ../../nbs/tools/cards.ipynb #faff78c3
@@ -22,6 +24,7 @@ def model_card(
     data: str,  # what it was trained on
     licence: str,  # of the weights, and where it comes from
     limits: str,  # what it does not know
+    answers: dict | None = None,  # the record of `fit_answers`
 ) -> str:  # Markdown
     "The card of a model: data, protocols with intervals, limits, licence."
     lines = [
@@ -37,8 +40,24 @@ def model_card(
         '',
         *_protocol_rows(record['protocols']),
         '',
+        *(_answer_lines(answers) if answers else []),
     ]
     return '\n'.join(lines)
+
+# %% ../../nbs/tools/cards.ipynb #5ce6db80
+def _answer_lines(answers: dict) -> list[str]:
+    "What is known about the probabilities and about unknown sounds."
+    share = f'{100 * answers["kept"]:g} %'
+    lines = [
+        f'- Probabilities: ECE {answers["ece_calibrated"]:.3f} with temperature '
+        f'{answers["temperature"]:.2f}, {answers["ece"]:.3f} without',
+        f'- Unknown: {share} of known clips keep their label; this rests on {answers["rests_on"]}',
+    ]
+    if 'auroc' in answers:
+        let_in = f'{100 * answers["let_in"]:.1f} % of the sounds of no class get a label'
+        lines.append(f'- Known against no class: AUROC {answers["auroc"]:.3f}; {let_in}')
+    sets = ', '.join(f'{100 * float(c):g} %: {100 * m:.1f} %' for c, m in answers['coverage'].items())
+    return [*lines, f'- Sets of labels, coverage asked for and measured: {sets}', '']
 
 # %% ../../nbs/tools/cards.ipynb #81dcb8fc
 def _size(record: dict) -> str:
@@ -67,12 +86,17 @@ def keep_model(
     run: str | Path,  # a finished run's folder
     folder: str | Path,  # where the model goes
     card: str,  # Markdown
+    answers: dict | None = None,  # what its answers stand on, see `fit_answers`
+    reference: Reference | None = None,  # of its embeddings, for sounds of no class
 ) -> Path:  # `folder`
     "The folder with a copy of a run's model, its card and its ONNX export."
     folder = Path(folder)
     for name in ('model.safetensors', 'config.json'):
         with atomic_path(folder / name) as tmp:
             shutil.copyfile(Path(run) / name, tmp)
+    if answers:
+        digest = {'reference_sha256': save_reference(reference, folder)} if reference else {}
+        write_config(read_config(folder) | {'answers': answers | digest}, folder)
     with atomic_path(folder / 'CARD.md') as tmp:
         tmp.write_text(card, encoding='utf-8')
     export_onnx(folder)

@@ -18,16 +18,17 @@ from ..core.files import SoundclfError
 
 # %% ../../nbs/tools/onnx_files.ipynb #29e7e26f
 class OnnxEngine:
-    "Waveforms `[B, C, samples]` to probabilities `[B, classes]`, computed by ONNX Runtime."
+    "Waveforms `[B, C, samples]` to probabilities `[B, classes]`, or also to scores `[B]`, by ONNX Runtime."
 
     def __init__(self, file: Path):  # an ONNX file
         self.file, self.session = file, _onnx_session(file)
 
-    def __call__(self, waves: np.ndarray) -> np.ndarray:
+    def __call__(self, waves: np.ndarray) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         try:
-            return self.session.run(None, {'waveform': waves})[0]
+            found = self.session.run(None, {'waveform': waves})
         except Exception as e:
             raise does_not_run(self.file, e) from None
+        return tuple(found) if len(found) > 1 else found[0]
 
 # %% ../../nbs/tools/onnx_files.ipynb #5cbe973e
 def _onnx_session(file: Path, threads: int = 2):
@@ -98,11 +99,19 @@ def open_onnx(
 def _check_shapes(engine: OnnxEngine, config: dict):
     "Raises `SoundclfError` where an ONNX graph takes or gives other shapes than its configuration says."
     f = Features(**config['features'])
+    outputs = [['probabilities', len(config['classes'])]]
+    if 'reference_sha256' in config.get('answers', {}):
+        outputs.append(['unlike'])
     for part, nodes, wanted in (
-        ('takes', engine.session.get_inputs(), ['waveform', f.channels, f.samples]),
-        ('gives', engine.session.get_outputs(), ['probabilities', len(config['classes'])]),
+        ('takes', engine.session.get_inputs(), [['waveform', f.channels, f.samples]]),
+        ('gives', engine.session.get_outputs(), outputs),
     ):
-        found = [nodes[0].name, *nodes[0].shape[1:]] if len(nodes) == 1 else [node.name for node in nodes]
+        found = [[node.name, *node.shape[1:]] for node in nodes]
         if found != wanted:
-            shapes = f'{part} {found} where its configuration means {wanted}'
+            shapes = f'{part} {_shapes(found)} where its configuration means {_shapes(wanted)}'
             raise SoundclfError(f'{engine.file} {shapes}: export it again.')
+
+
+def _shapes(parts: list[list]) -> str:
+    "Names and shapes as a sentence has them."
+    return ' and '.join(str(part) for part in parts)
