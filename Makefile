@@ -64,7 +64,7 @@ $(READY): constraints.txt settings.ini setup.py pyproject.toml
 	@echo "== installing into $(VENV) (a few minutes and 7 GB, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) setuptools wheel
-	@$(PIP) --no-build-isolation -e '.[train,onnx,live,app,cluster,tabular,dev]'
+	@$(PIP) --no-build-isolation -e '.[train,onnx,live,app,serve,cluster,tabular,dev]'
 	@touch $@
 
 # Papermill runs a copy of each chapter with its parameters; the copies lie outside nbs/.
