@@ -79,7 +79,8 @@ class _Row(NamedTuple):
 
 def _tracks(files: list[Path]) -> list[pd.DataFrame | None]:
     "The label track of each file, or None."
-    listing = {folder: os.listdir(folder) for folder in {f.parent for f in files}}
+    parents = {f.parent for f in files}
+    listing = {folder: os.listdir(folder) for folder in parents}
     return [track_beside(f, listing[f.parent]) for f in files]
 
 # %% ../../nbs/core/layouts.ipynb #c35b5c46

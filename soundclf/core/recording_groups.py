@@ -39,7 +39,7 @@ def warn_of_cuts(
     where: str | Path,  # what the warning names
     table: pd.DataFrame,  # a clips table
 ):
-    "Warns of names that look like cuts of the same recordings, where each file is a group of its own."
+    "Warns of names that look like cuts of one recording, where each file is its own group."
     files = table.drop_duplicates('path')
     if files.group.nunique() < len(files):
         return

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..core.audio import seconds_of
 from ..core.files import SoundclfError, locked
-from ..core.folders import read_labels
+from ..core.label_lists import read_labels
 from ..core.sheets import Sheet, from_cell, read_sheet, to_cell, write_sheet
 from ..core.sound_files import find_audio
 from .classifier import Classifier
