@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from fastcore.basics import chunked, patch
 from ..core.audio import Features, fit_clip, load_clip, seconds_of
 from ..core.files import SoundclfError
 from ..core.runtime import progress
-from .answers import Rules, chosen_labels, chosen_threshold, rules_of, share_of
+from .answers import Rules, chosen_labels, chosen_threshold, limit_of, rules_of, share_of
 from .engines import open_model
 from .models import model_path
 from soundclf.tools.windows import (
@@ -124,6 +125,12 @@ def load(
     run, config = open_model(path, engine)
     name = path.name.removesuffix('.onnx')
     return cls(run, Features(**config['features']), config['classes'], name, rules_of(config), threshold)
+
+# %% ../../nbs/tools/classifier.ipynb #63f4d2b4
+@patch(as_prop=True)
+def score_limit(self: Classifier) -> float:  # infinite for a model that calls nothing unknown
+    "The score above which a sound is unknown, for `timeline`."
+    return limit_of(self.rules, self.threshold)
 
 # %% ../../nbs/tools/classifier.ipynb #888d4b69
 @patch
@@ -244,14 +251,14 @@ def _answer(
 def predict_each(
     self: Classifier,
     paths: Iterable[str | Path],  # audio files
-    batch_size: int = 16,  # clips per call of the model
+    batch_size: int = 16,  # clips per call of the model, after the first few
     n_jobs: int = 2,  # threads that decode
 ) -> Iterator[dict]:  # rows of `predict_many`
     "The answers for many files, each as soon as it is known."
     pool = ThreadPoolExecutor(n_jobs)
     try:
         clips = _read_ahead(pool, self._load, paths, 2 * batch_size)
-        for batch in chunked(clips, batch_size):
+        for batch in _growing_batches(clips, batch_size):
             yield from self._rows(batch)
     finally:
         pool.shutdown(cancel_futures=True)
@@ -280,6 +287,14 @@ def predict_many(
     numbers = ['probability', 'unlike', *(f'p_{c}' for c in self.classes)]
     table = pd.DataFrame(rows, columns=self.columns(), dtype=object)
     return table.astype(dict.fromkeys(numbers, float))
+
+# %% ../../nbs/tools/classifier.ipynb #ae036476
+def _growing_batches(items: Iterable, most: int) -> Iterator[list]:
+    "Batches of 1, 2, 4, … items: nobody waits for a whole batch to see the first answer."
+    items, size = iter(items), 1
+    while batch := list(islice(items, size)):
+        yield batch
+        size = min(2 * size, most)
 
 # %% ../../nbs/tools/classifier.ipynb #77ca6d13
 def _read_ahead(

@@ -23,6 +23,7 @@ def live(
     file: str = '',  # take this recording, at its own pace, in place of a microphone
     seconds: float = 0.0,  # length of a recording; 0 for the model's own
     every: float = 0.5,  # seconds between answers when listening
+    threshold: float = -1.0,  # share of known sounds that keep their label; below 0 the model's own
 ) -> int:  # exit code
     "Name what the microphone records: R records, Q quits; or --listen."
     from soundclf.tools.classifier import Classifier
@@ -32,7 +33,7 @@ def live(
     if devices:
         print(*map(visible, found), sep='\n')
         return 0
-    clf = Classifier.load(model)
+    clf = Classifier.load(model, threshold=None if threshold < 0 else threshold)
     with kept(lambda: 'Recordings from the microphone are not kept.'):
         if listen:
             listen_loop(_source(file, device), clf, every, sys.stdin if sys.stdin.isatty() else None)
