@@ -21,6 +21,7 @@ from ..core.runtime import progress
 from ..core.sheets import GrowingFile, csv_line, to_cell
 from ..core.sound_files import find_audio
 from .answers import Rules, answer_text, chosen_labels, coverage_text
+from .rows import row_columns
 from .terminal import kept, show_line
 
 # %% ../../nbs/tools/commands_predict.ipynb #372e82d6
@@ -70,16 +71,21 @@ def predict(
     "Name sounds: one line per file, or with --timeline one per segment."
     from soundclf.tools.classifier import Classifier
 
-    if out:
-        check_writable(out, ('.csv', '.txt') if timeline else ('.csv',))
-    if timeline and coverage:
-        raise SoundclfError('Sets of labels are for whole files: leave out --timeline or --coverage.')
+    _check_request(out, timeline, coverage)
     style = _Style(json, top, coverage, per_class)
     paths = audio_files(files)
     clf = Classifier.load(model, engine, None if threshold < 0 else threshold)
     if timeline:
         return _print_timelines(clf, paths, json, window or None, hop or None, out)
     return _print_answers(clf, paths, style, out)
+
+# %% ../../nbs/tools/commands_predict.ipynb #0fe68c75
+def _check_request(out: str, timeline: bool, coverage: float):
+    "Raises `SoundclfError` for what cannot be written, or does not go together."
+    if out:
+        check_writable(out, ('.csv', '.txt') if timeline else ('.csv',))
+    if timeline and coverage:
+        raise SoundclfError('Sets of labels are for whole files: leave out --timeline or --coverage.')
 
 # %% ../../nbs/tools/commands_predict.ipynb #986b276a
 @dataclass(frozen=True)
@@ -112,7 +118,7 @@ def _print_answers(clf, paths: list[Path], style: _Style, out: str) -> int:
     "Prints one line per file and writes its row, both at once; returns the exit code."
     if style.coverage:
         show_line(coverage_text(clf.rules, style.coverage, style.per_class), sys.stderr)
-    columns = clf.columns() + ['labels'] * bool(style.coverage)
+    columns = row_columns(clf.classes) + ['labels'] * bool(style.coverage)
     table = GrowingFile(out, csv_line(columns)) if out else None
     rows, codes, done = clf.predict_each(paths), set(), 0
     if not sys.stdout.isatty():  # on a terminal, the lines show how far it is

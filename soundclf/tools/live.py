@@ -18,8 +18,8 @@ import numpy as np
 
 from ..core.audio import decode, fit_clip, read_blocks
 from ..core.files import SoundclfError
-from .answers import answer_text
-from .classifier import Classifier, Prediction
+from .answers import Prediction, answer_text
+from .classifier import Classifier
 from .terminal import bars, keys, level_db
 
 # %% ../../nbs/tools/live.ipynb #8c67ebe4
