@@ -8,6 +8,7 @@ __all__ = ['ENGINES', 'network_builder', 'load_model', 'waveform_model', 'TorchE
 
 # %% ../../nbs/tools/engines.ipynb #bf67bd02
 import json
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from ..core.artefact_schema import read_config, write_config
 from ..core.audio import Features
 from ..core.files import SoundclfError, atomic_path, known_name, read_json, sha256_file
+from ..core.runtime import best_device
 from .models import model_path
 from .onnx_files import UNSEALED, does_not_run, open_onnx, seal_onnx
 
@@ -68,13 +70,14 @@ class TorchEngine:
     "Waveforms `[B, C, samples]` to probabilities `[B, classes]`, computed by torch."
 
     def __init__(self, folder: Path):  # a model's folder
-        self.model, _ = waveform_model(folder)
+        self.device = best_device(os.environ.get('SOUNDCLF_DEVICE') or 'cpu')
+        self.model = waveform_model(folder)[0].to(self.device)
 
     def __call__(self, waves: np.ndarray) -> np.ndarray:
         import torch
 
         with torch.inference_mode():
-            return self.model(torch.from_numpy(waves)).numpy()
+            return self.model(torch.from_numpy(waves).to(self.device)).cpu().numpy()
 
 # %% ../../nbs/tools/engines.ipynb #92980db3
 def _tried_engine(folder: Path, config: dict) -> TorchEngine:

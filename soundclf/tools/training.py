@@ -6,6 +6,7 @@
 __all__ = ['KINDS', 'run_splits', 'training_lock', 'train_model', 'evaluate_model']
 
 # %% ../../nbs/tools/training.ipynb #db1035ed
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,13 @@ from ..core.loop import shortened
 from ..core.predictions import predictions_table, save_predictions
 from ..core.results import model_size, new_results, protocol_record
 from ..core.runs import Run, weight_hashes
+from ..core.runtime import runs_are, step
 from ..core.splits import Split, fold_splits
 from ..scratch_cnn import Recipe, cross_validate
 from .cards import keep_model, model_card
 from .classifier import Classifier
 from .engines import load_model
+from .training_clips import keep_training_hashes
 
 # %% ../../nbs/tools/training.ipynb #48d9d029
 KINDS = ('mn04', 'mn04-finetuned', 'squeezenet', 'squeezenet-finetuned', 'scratch')
@@ -37,14 +40,16 @@ def run_splits(
     folder: str | Path,  # where the runs go
     seed: int = 42,  # weights, batches, augmentation
     profile: str = 'full',  # quick shortens the training to a look
+    epochs: int = 0,  # of the training; 0 for the recipe's own
 ) -> tuple[pd.DataFrame, list[Run]]:  # (predictions of all splits, the runs)
     "One run of a recipe per split."
     if known_name(kind, KINDS, 'recipe') == 'scratch':
-        recipe = shortened(Recipe(), profile)
+        recipe = _with_epochs(shortened(Recipe(), profile), epochs, kind)
         return cross_validate(table, splits, recipe, features_for(table), folder, seed)
     from soundclf.fastai_transfer import cross_tune
 
-    return cross_tune(table, splits, _transfer_recipe(kind, profile), folder, seed)
+    recipe = _with_epochs(_transfer_recipe(kind, profile), epochs, kind)
+    return cross_tune(table, splits, recipe, folder, seed)
 
 # %% ../../nbs/tools/training.ipynb #6cc8d2e7
 def _transfer_recipe(kind: str, profile: str):
@@ -55,6 +60,18 @@ def _transfer_recipe(kind: str, profile: str):
         return {'mn04': 'mn04_as', 'squeezenet': 'squeezenet1_1'}[kind]
     recipe = audioset_recipe() if kind == 'mn04-finetuned' else TransferRecipe()
     return shortened(recipe, profile)
+
+
+def _with_epochs(recipe, epochs: int, kind: str):
+    "A recipe with another number of epochs; raises `SoundclfError` where there are none."
+    if not epochs:
+        return recipe
+    if isinstance(recipe, str):
+        advice = 'leave --epochs out, or choose scratch or a finetuned recipe'
+        raise SoundclfError(f'{kind} is a frozen network, which has no epochs: {advice}.')
+    if epochs < 1:
+        raise SoundclfError(f'{epochs} is no number of epochs: give one from 1 on.')
+    return replace(recipe, epochs=epochs)
 
 # %% ../../nbs/tools/training.ipynb #00a941ea
 def training_lock(
@@ -80,18 +97,20 @@ def train_model(
     seed: int = 42,  # weights, batches, augmentation
     profile: str = 'full',  # quick shortens the training to a look
     runs: str | Path | None = None,  # where single runs go; default: `runs` in the folder
+    epochs: int = 0,  # of the training; 0 for the recipe's own
 ) -> Path:  # `folder`: model, card, results.json, confusion.png, predictions.csv
     """A model of the table's classes with its cross-validated accuracy and its ONNX export.
 
     Finished runs are found again, so a stopped training goes on.
     Raises `SoundclfError` while another training writes to the folder."""
     folder = Path(folder)
-    runs = Path(runs or folder / 'runs')
+    settings = kind, Path(runs or folder / 'runs'), seed, profile, epochs
     with training_lock(folder):
-        predictions, tested = run_splits(table, fold_splits(table), kind, runs, seed, profile)
-        _, (final,) = run_splits(table, [_all_clips(table)], kind, runs, seed, profile)
+        predictions, tested = _named_runs('fold', table, fold_splits(table), *settings)
+        _, (final,) = _named_runs('model of all clips', table, [_all_clips(table)], *settings)
         results = _results(name, kind, predictions, tested, seed, profile)
         _write_report(folder, kind, predictions, results)
+        keep_training_hashes(table, folder)
         return keep_model(final.folder, folder, _card(final, results['models'][kind], name, table))
 
 # %% ../../nbs/tools/training.ipynb #a7b8c9d2
@@ -101,10 +120,17 @@ def _all_clips(table: pd.DataFrame) -> Split:
     return Split('all clips', rows, np.array([], int), rows)
 
 
+def _named_runs(name: str, *run_settings) -> tuple[pd.DataFrame, list[Run]]:
+    "What `run_splits` gives, while its progress bar reads `fold 3 of 5`."
+    with runs_are(name):
+        return run_splits(*run_settings)
+
+
 def _write_report(folder: Path, kind: str, predictions: pd.DataFrame, results: dict):
     "Writes the predictions, the confusion matrix and results.json."
     import matplotlib.pyplot as plt
 
+    step('writing the report, the model and ONNX')
     save_predictions(predictions, folder / 'predictions.csv')
     fig = plot_confusions({kind: predictions}, cols=1)
     save_figure(fig, folder / 'confusion.png', results['profile'])
