@@ -17,7 +17,7 @@ import pandas as pd
 
 from ..core.files import SoundclfError, data_dir, home_dir, sha256_file
 from .classifier import Classifier
-from .models import model_path
+from .models import model_path, model_places
 from .terminal import visible
 
 # %% ../../nbs/tools/app_parts.ipynb #34ac0433
@@ -29,7 +29,7 @@ MOST_UPLOADS = 50  # at a time
 def result_files() -> dict[str, Path]:  # what they are about -> results.json
     "The results there are: tracked ones, and those of models trained here."
     tracked = sorted(home_dir().glob('figures/*/results.json'))
-    trained = sorted(home_dir().glob('models/*/results.json'))
+    trained = [r for place in model_places()[1:] for r in sorted(place.glob('*/results.json'))]
     files = {p.parent.name: p for p in tracked}
     return files | {f'model {p.parent.name}': p for p in trained}
 

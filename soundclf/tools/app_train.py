@@ -10,9 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ..core.files import SoundclfError, home_dir
+from ..core.files import SoundclfError
 from .app_parts import plain
-from .models import new_model_name
+from .models import models_dir, new_model_name
 
 # %% ../../nbs/tools/app_train.ipynb #35dc2c7a
 def train_command(
@@ -22,11 +22,11 @@ def train_command(
     quick: bool,  # a few epochs
 ) -> list[str]:  # for `subprocess`
     "The command that trains a model into the models folder; raises `SoundclfError` for a bad name."
-    target = home_dir() / 'models' / new_model_name(name)
+    target = models_dir() / new_model_name(name)
     program = 'from soundclf.tools.commands import main; main()'
     sounds = str(Path(folder).expanduser())
     command = [sys.executable, '-u', '-c', program, 'train', sounds]
-    command += ['--recipe', recipe, '--out', str(target)]
+    command += ['--recipe', recipe, '--out', str(target), '--replace']
     return command + (['--quick'] if quick else [])
 
 # %% ../../nbs/tools/app_train.ipynb #5cdde4ae
@@ -86,7 +86,7 @@ def train_page():
     name = st.text_input('Name of the model', 'mine')
     recipe = st.selectbox('Recipe', KINDS, help=RECIPES)
     quick = st.checkbox('only a look: a few epochs, where there are epochs')
-    target = home_dir() / 'models' / new_model_name(name)
+    target = models_dir() / new_model_name(name)
     if is_training(target):
         _watch(target)
         return

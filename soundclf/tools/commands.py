@@ -6,30 +6,39 @@
 __all__ = ['COMMANDS', 'EXTRAS', 'usage', 'run', 'main']
 
 # %% ../../nbs/tools/commands.ipynb #012d10fd
+import argparse
 import contextlib
+import logging
 import os
 import signal
 import sys
 import warnings
 from collections.abc import Iterator
 
+import soundclf
 from fastcore.script import anno_parser
 
 from ..core.files import SoundclfError, known_name
+from ..core.runtime import steps_told
+from .commands_check import check
 from .commands_listen import label, live
+from .commands_models import models
 from .commands_predict import export, predict
+from .commands_similar import embed, similar
 from .commands_train import data, evaluate, train
 from .commands_tune import tune
 from .terminal import Terminated, error_sentence, show_line
 
 # %% ../../nbs/tools/commands.ipynb #8fec14d5
-COMMANDS = {f.__name__: f for f in (predict, train, evaluate, tune, export, live, data, label)}
+_ALL = (predict, train, evaluate, check, data, label, live, similar, embed, models, export, tune)
+COMMANDS = {f.__name__: f for f in _ALL}
 EXTRAS = {
     'onnxruntime': 'onnx',
     'sounddevice': 'live',
     'streamlit': 'app',
     'lightgbm': 'tabular',
     'xgboost': 'tabular',
+    'pyarrow': 'tabular',
     'psycopg': 'cluster',
 }
 
@@ -37,7 +46,7 @@ EXTRAS = {
 def usage() -> str:  # several lines
     "The text of `soundclf --help`."
     commands = [f'  {name:<9} {f.__doc__}' for name, f in COMMANDS.items()]
-    last = 'soundclf COMMAND --help lists what a command takes.'
+    last = 'soundclf COMMAND --help lists what a command takes; soundclf --version tells the version.'
     return '\n'.join(['usage: soundclf COMMAND …', '', *commands, '', last])
 
 # %% ../../nbs/tools/commands.ipynb #d98056a0
@@ -48,8 +57,11 @@ def run(
     if not words or words[0] in ('-h', '--help', 'help'):
         print(usage())
         return 0 if words else 2
+    if words[0] in ('--version', 'version'):
+        print(f'soundclf {soundclf.__version__}')
+        return 0
     try:
-        with _warnings_as_sentences():
+        with _warnings_as_sentences(), steps_told():
             return _command(known_name(words[0], COMMANDS, 'command'), words[1:])
     except KeyboardInterrupt as e:
         show_line(f'Stopped. {e}' if str(e) else 'Stopped before anything was written.', sys.stderr)
@@ -63,17 +75,46 @@ def run(
 # %% ../../nbs/tools/commands.ipynb #b6f1f656
 @contextlib.contextmanager
 def _warnings_as_sentences() -> Iterator[None]:
-    "Warnings are printed without the line of code that gave them."
+    "Our warnings are printed without the line of code that gave them; those of libraries are not."
+
+    def show(message, *_, **__):
+        if _warner().startswith('soundclf'):
+            show_line(f'Note: {message}', sys.stderr)
+
+    quiet = logging.NullHandler()
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: show_line(f'Note: {message}', sys.stderr)
-        yield
+        warnings.simplefilter('default')
+        warnings.showwarning = show
+        logging.getLogger().addHandler(quiet)  # else Python prints what libraries log
+        try:
+            yield
+        finally:
+            logging.getLogger().removeHandler(quiet)
 
 
+def _warner() -> str:
+    "The name of the module that gives a warning at the moment."
+    frame = sys._getframe(2)
+    while frame and frame.f_globals.get('__name__') in ('warnings', '_py_warnings'):
+        frame = frame.f_back
+    return frame.f_globals.get('__name__', '') if frame else ''
+
+# %% ../../nbs/tools/commands.ipynb #6ce2d1a6
 def _command(name: str, words: list[str]) -> int:
     "The exit code of a command with its arguments."
-    args = vars(anno_parser(COMMANDS[name], prog=f'soundclf {name}').parse_args(words))
-    values = {k.replace('-', '_'): v for k, v in args.items() if k not in ('pdb', 'xtra')}
+    parser = _dashed(anno_parser(COMMANDS[name], prog=f'soundclf {name}'))
+    values = {k: v for k, v in vars(parser.parse_args(words)).items() if k not in ('pdb', 'xtra')}
     return COMMANDS[name](**values)
+
+
+def _dashed(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    "The parser, with `--group-by` for `--group_by`; it takes both."
+    for action in parser._actions:
+        for option in [o for o in action.option_strings if '_' in o]:
+            dashed = option.replace('_', '-')
+            parser._option_string_actions[dashed] = action
+            action.option_strings = [dashed]
+    return parser
 
 
 def _sentence(command: str, error: Exception) -> str:

@@ -9,6 +9,7 @@ __all__ = ['tune']
 from pathlib import Path
 
 from ..core.files import known_name
+from ..core.runtime import computing_on
 from .terminal import kept, show_line
 
 # %% ../../nbs/tools/commands_tune.ipynb #a6815dcb
@@ -20,16 +21,18 @@ def tune(
     seed: int = 42,  # of the sampler and of every trial
     folder: str = '',  # of the study's file; default: where the tuning chapter keeps it
     quick: bool = False,  # a look: trials of one or two epochs
+    device: str = '',  # auto, cpu, cuda or mps; default: $SOUNDCLF_DEVICE, else auto
 ) -> int:  # exit code
     "Do trials of a search for hyper-parameters, together with other terminals or machines."
     from soundclf.tools.tuning import SEARCHES, SearchSettings
 
     search = SEARCHES[known_name(recipe, SEARCHES, 'search')]
     table, usual = _data(dataset, 'quick' if quick else 'full')
-    found = search(table, SearchSettings(Path(folder or usual), sampler, trials, seed, not quick))
-    show_line(f'{found.study.study_name}: {trials} trials')
-    with kept(lambda: 'Finished trials are kept: the same command goes on from there.'):
-        _report(found.run())
+    with computing_on(device):
+        found = search(table, SearchSettings(Path(folder or usual), sampler, trials, seed, not quick))
+        show_line(f'{found.study.study_name}: {trials} trials')
+        with kept(lambda: 'Finished trials are kept: the same command goes on from there.'):
+            _report(found.run())
     return 0
 
 # %% ../../nbs/tools/commands_tune.ipynb #35ff0f88
