@@ -1,0 +1,224 @@
+"Sounds of no class, silence, temperatures and sets of labels, from the training to the command."
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile as sf
+
+from soundclf.core.artefact_schema import read_config, write_config
+from soundclf.core.esc50 import synthetic
+from soundclf.core.files import SoundclfError, read_json
+from soundclf.core.metrics import calibration_error
+from soundclf.core.predictions import load_predictions
+from soundclf.tools.classifier import Classifier
+from soundclf.tools.commands import run
+from soundclf.tools.engines import export_onnx
+from soundclf.tools.timeline import timeline
+from soundclf.tools.training import train_model
+
+
+@pytest.fixture(scope='module')
+def sounds(tmp_path_factory) -> pd.DataFrame:
+    "Generated sounds, one class of which is a background."
+    data = tmp_path_factory.mktemp('data')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('SOUNDCLF_DATA', str(data))
+        table = synthetic(per_fold=2)
+    return table.assign(label=table.label.replace(table.label.iloc[0], 'background'))
+
+
+@pytest.fixture(scope='module')
+def trained(sounds, tmp_path_factory) -> Path:
+    "A model that was trained for a moment."
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('SOUNDCLF_DATA', str(tmp_path_factory.mktemp('cache')))
+        return train_model(sounds, 'made up', tmp_path_factory.mktemp('model'), 'scratch', profile='quick')
+
+
+@pytest.fixture
+def model(trained, tmp_path) -> Path:
+    "A copy that a test may damage."
+    return Path(shutil.copytree(trained, tmp_path / 'model', ignore=shutil.ignore_patterns('runs')))
+
+
+@pytest.fixture
+def silence(tmp_path) -> Path:
+    sf.write(tmp_path / 'silence.wav', np.zeros(22050), 22050)
+    return tmp_path / 'silence.wav'
+
+
+def test_a_background_is_no_class_and_is_measured(trained, sounds):
+    record = read_json(trained / 'results.json')['models']['scratch']['answers']
+    assert 'background' not in read_config(trained)['classes']
+    assert record['others'] == (sounds.label == 'background').sum()
+    assert 0 <= record['auroc'] <= 1 and 0 <= record['let_in'] <= 1
+    assert 'measured on' in record['rests_on']
+    assert f'AUROC {record["auroc"]:.3f}' in (trained / 'CARD.md').read_text()
+
+
+def test_a_temperature_changes_no_accuracy(trained, sounds):
+    predictions = load_predictions(trained / 'predictions.csv')
+    record = read_json(trained / 'results.json')['models']['scratch']
+    protocol = record['protocols']['five_folds']
+    right = (predictions.label == predictions.predicted).mean()
+    assert protocol['accuracy']['mean'] == pytest.approx(right, abs=1e-6)
+    assert protocol['ece'] == record['answers']['ece']
+    assert protocol['ece'] == pytest.approx(calibration_error(predictions), abs=1e-4)
+    clf = Classifier.load(trained, 'torch')
+    flat = Classifier.load(trained, 'torch')
+    flat.run.model.temperature = 1.0
+    paths = sounds.path[:20].tolist()
+    assert clf.predict_many(paths).best.tolist() == flat.predict_many(paths).best.tolist()
+
+
+def test_torch_and_onnx_agree_on_all_that_they_give(model, sounds):
+    paths = [*sounds.path[:12]]
+    engines = Classifier.load(model, 'torch'), Classifier.load(model / 'model.onnx')
+    by_torch, by_onnx = (clf.predict_many(paths) for clf in engines)
+    assert by_torch.unlike.notna().all()
+    assert np.abs(by_torch.filter(like='p_') - by_onnx.filter(like='p_')).max().max() < 1e-4
+    assert np.abs(by_torch.unlike - by_onnx.unlike).max() < 1e-3
+    assert by_torch.predicted.tolist() == by_onnx.predicted.tolist()
+    assert [o.name for o in engines[1].run.session.get_outputs()] == ['probabilities', 'unlike']
+
+
+def test_a_model_without_these_numbers_answers_as_before(model, sounds):
+    config = read_config(model)
+    logits = Classifier.load(model, 'torch').run.model.temperature
+    write_config({k: v for k, v in config.items() if k not in ('answers', 'onnx_sha256')}, model)
+    (model / 'reference.safetensors').unlink()
+    for engine in ('torch', 'onnx'):
+        export_onnx(model)
+        clf = Classifier.load(model, engine)
+        table = clf.predict_many(sounds.path[:6].tolist())
+        assert table.predicted.tolist() == table.best.tolist()
+        assert table.unlike.isna().all() and (table.note == '').all()
+        with pytest.raises(SoundclfError, match='train it again'):
+            clf.label_set(clf.predict(sounds.path[0]))
+    assert logits != 1
+    with pytest.raises(SoundclfError, match='has no score'):
+        Classifier.load(model, threshold=0.9)
+
+
+@pytest.mark.parametrize('damage', ['missing', 'altered'])
+def test_a_reference_that_is_not_the_models_is_refused(model, damage):
+    file = model / 'reference.safetensors'
+    if damage == 'missing':
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-1] + b'!')
+    with pytest.raises(SoundclfError, match='train the model again'):
+        Classifier.load(model, 'torch')
+
+
+def test_an_absurd_part_of_the_configuration_is_refused(model):
+    config = read_config(model)
+    file = model / 'config.json'
+    for change in ({'temperature': -1}, {'quantiles': [1.0]}, {'limits': [0.5]}, {'kept': 2}):
+        text = json.dumps(config | {'answers': config['answers'] | change})
+        file.write_text(text)
+        with pytest.raises(SoundclfError, match='answers'):
+            read_config(model)
+
+
+def answers(capsys, *words: str) -> tuple[int, list[dict]]:
+    "(exit code, the JSON lines of `soundclf predict`)"
+    code = run(['predict', *map(str, words), '--json'])
+    return code, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_silence_is_an_answer_with_a_code_of_its_own(model, silence, sounds, tmp_path, capsys):
+    sf.write(tmp_path / 'quiet.wav', np.sin(np.arange(22050) / 9) * 1e-3, 22050)
+    code, lines = answers(capsys, silence, tmp_path / 'quiet.wav', sounds.path[0], '--model', model)
+    assert code == 3
+    assert [line['note'] for line in lines[:2]] == ['silent', 'too quiet']
+    assert [line['label'] for line in lines[:2]] == ['', ''] and lines[2]['label'] != ''
+    (tmp_path / 'bad.wav').write_bytes(b'RIFF')
+    assert answers(capsys, silence, tmp_path / 'bad.wav', '--model', model)[0] == 1
+    assert answers(capsys, sounds.path[0], '--model', model)[0] == 0
+
+
+def test_the_threshold_decides_what_is_unknown(model, sounds, capsys):
+    for threshold, labels in (('0', {'unknown'}), ('1', set(sounds.label) - {'background'})):
+        _, lines = answers(capsys, *sounds.path[:8], '--model', model, '--threshold', threshold)
+        assert {line['label'] for line in lines} <= labels
+        assert all(line['best'] != 'unknown' for line in lines)
+    assert run(['predict', sounds.path[0], '--model', str(model), '--threshold', '95']) == 1
+    assert 'share of known sounds' in capsys.readouterr().err
+
+
+def test_sets_of_labels_in_every_form(model, sounds, tmp_path, capsys):
+    out = tmp_path / 'sets.csv'
+    words = [*sounds.path[:4], '--model', str(model), '--coverage', '0.9', '--out', str(out)]
+    assert run(['predict', *words]) == 0
+    shown = capsys.readouterr()
+    assert 'measured' in shown.err and '{' in shown.out
+    _, lines = answers(capsys, *words)
+    assert pd.read_csv(out, keep_default_na=False).labels.tolist() == [' | '.join(x['labels']) for x in lines]
+    wide = answers(capsys, *sounds.path[:4], '--model', model, '--coverage', '0.99')[1]
+    assert all(set(a['labels']) <= set(b['labels']) for a, b in zip(lines, wide))
+    assert run(['predict', *words, '--timeline']) == 1
+
+
+def test_top_names_the_most_probable_classes(model, sounds, capsys):
+    _, (line,) = answers(capsys, sounds.path[3], '--model', model, '--top', '3')
+    ordered = sorted(line['probabilities'].values(), reverse=True)
+    assert [p for _, p in line['top']] == ordered[:3]
+    assert run(['predict', sounds.path[3], '--model', str(model), '--top', '0']) == 1
+
+
+def test_a_timeline_has_gaps(model, sounds):
+    clf = Classifier.load(model, 'torch', threshold=1.0)
+    rate, seconds = clf.features.sample_rate, clf.features.duration
+    wave, file_rate = sf.read(sounds.path[3], dtype='float32')
+    pause = np.zeros(round(4 * seconds * file_rate), 'float32')
+    long = np.concatenate([wave, pause, wave])
+    found = timeline(clf.stream(long, sample_rate=file_rate), clf.classes, clf.score_limit)
+    covered = (found.end - found.start).sum()
+    assert len(found) >= 2 and covered < len(long) / file_rate - 2 * seconds
+    clf.threshold = 0.0
+    assert not len(timeline(clf.stream(long, sample_rate=file_rate), clf.classes, clf.score_limit))
+    assert rate > 0
+
+
+def test_silent_windows_do_not_vote(model, sounds):
+    clf = Classifier.load(model, 'torch', threshold=1.0)
+    wave, rate = sf.read(sounds.path[3], dtype='float32')
+    alone = clf.predict(wave, rate)
+    longer = np.concatenate([wave, np.zeros(round(6 * clf.features.duration * rate), 'float32')])
+    answer = clf.predict(longer, rate)
+    windows = clf.windows(longer, rate)
+    assert answer.windows < len(windows) and answer.best == alone.best
+
+
+def test_answers_come_before_all_files_are_read(model, sounds):
+    clf, taken = Classifier.load(model, 'torch'), []
+
+    def paths():
+        for i in range(5000):
+            taken.append(i)
+            yield sounds.path[i % 10]
+
+    rows = clf.predict_each(paths())
+    next(rows)
+    assert len(taken) <= 33
+    for _ in range(60):
+        next(rows)
+    assert len(taken) <= 61 + 33
+    rows.close()
+
+
+def test_an_altered_score_would_be_noticed(model, sounds):
+    "The score of a far sound is larger than that of the training sounds."
+    clf = Classifier.load(model, 'torch')
+    rng = np.random.default_rng(0)
+    rate = clf.features.sample_rate
+    clicks = np.zeros(round(clf.features.duration * rate), 'float32')
+    clicks[rng.integers(0, len(clicks), 20)] = 0.9
+    known = clf.predict_many(sounds.path[sounds.label != 'background'].tolist())
+    assert known.unlike.mean() < 0.75
+    assert clf.windows(clicks, rate)[0].score > np.median(clf.rules.quantiles)
