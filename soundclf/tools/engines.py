@@ -19,6 +19,7 @@ from ..core.artefact_schema import read_config, write_config
 from ..core.audio import Features
 from ..core.files import SoundclfError, atomic_path, known_name, read_json, sha256_file
 from ..core.runtime import best_device
+from ..core.unknown import load_reference
 from .models import model_path
 from .onnx_files import UNSEALED, does_not_run, open_onnx, seal_onnx
 
@@ -53,31 +54,38 @@ def load_model(
 
     return load_artefact(folder, network_builder(read_config(folder, _NEEDED)['kind']))
 
-
+# %% ../../nbs/tools/engines.ipynb #eea3999d
 def waveform_model(
     folder: str | Path,  # a model's folder
+    scored: bool = False,  # give scores as well, where the model has a reference
 ) -> tuple:  # (torch module from waveforms [B, C, samples] to probabilities [B, classes], its `Features`)
-    "The whole model as one torch module, front end included, in evaluation mode."
-    from torch import nn
-
+    "The whole model as one torch module, front end and temperature included, in evaluation mode."
     from soundclf.core.front_ends import front_end
+    from soundclf.core.heads import AnswerModel
 
     network, features = load_model(folder)
-    return nn.Sequential(front_end(features), network, nn.Softmax(1)).eval(), features
+    answers = read_config(folder).get('answers', {})
+    digest = answers.get('reference_sha256') if scored else None
+    reference = load_reference(folder, digest) if digest else None
+    temperature = answers.get('temperature', 1.0)
+    return AnswerModel(front_end(features), network, temperature, reference).eval(), features
 
 # %% ../../nbs/tools/engines.ipynb #dd1fc16c
 class TorchEngine:
-    "Waveforms `[B, C, samples]` to probabilities `[B, classes]`, computed by torch."
+    "Waveforms `[B, C, samples]` to probabilities `[B, classes]`, or also to scores `[B]`, by torch."
 
     def __init__(self, folder: Path):  # a model's folder
         self.device = best_device(os.environ.get('SOUNDCLF_DEVICE') or 'cpu')
-        self.model = waveform_model(folder)[0].to(self.device)
+        self.model = waveform_model(folder, scored=True)[0].to(self.device)
 
-    def __call__(self, waves: np.ndarray) -> np.ndarray:
+    def __call__(self, waves: np.ndarray) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         import torch
 
         with torch.inference_mode():
-            return self.model(torch.from_numpy(waves).to(self.device)).cpu().numpy()
+            found = self.model(torch.from_numpy(waves).to(self.device))
+        if isinstance(found, tuple):
+            return tuple(part.cpu().numpy() for part in found)
+        return found.cpu().numpy()
 
 # %% ../../nbs/tools/engines.ipynb #92980db3
 def _tried_engine(folder: Path, config: dict) -> TorchEngine:
@@ -85,7 +93,8 @@ def _tried_engine(folder: Path, config: dict) -> TorchEngine:
     features, classes = Features(**config['features']), len(config['classes'])
     try:
         engine = TorchEngine(folder)
-        found = engine(np.zeros((1, features.channels, features.samples), 'float32')).shape
+        found = engine(np.zeros((1, features.channels, features.samples), 'float32'))
+        found = (found[0] if isinstance(found, tuple) else found).shape
     except SoundclfError:
         raise
     except Exception as e:
@@ -178,13 +187,13 @@ def export_onnx(
     model: str | Path,  # a name or a model's folder
     path: str | Path | None = None,  # file to write; default: model.onnx in the folder
 ) -> Path:  # the file
-    "The ONNX file of a model: waveforms `[B, C, samples]` to probabilities `[B, classes]`, B up to 256."
+    "The ONNX file of a model: waveforms `[B, C, samples]` to what its torch engine gives, B up to 256."
     folder = model_path(model)
     if folder.suffix == '.onnx' or not _has('torch', 'onnxscript'):
         advice = 'export a model folder, with the extra `train` installed'
         raise SoundclfError(f'{folder} cannot be exported here: {advice}.')
     _, config = open_model(folder, 'torch')  # what does not run is not exported
-    kept = {k: config[k] for k in ('classes', 'features', 'kind', 'weights_sha256')}
+    kept = {k: config[k] for k in ('classes', 'features', 'kind', 'weights_sha256', 'answers') if k in config}
     file = Path(path or folder / 'model.onnx')
     with atomic_path(file) as tmp:
         _onnx_program(folder, kept | {'sealed': True}).save(str(tmp))
@@ -201,14 +210,15 @@ def _onnx_program(folder: Path, config: dict):
 
     import torch
 
-    model, features = waveform_model(folder)
+    model, features = waveform_model(folder, scored=True)
+    outputs = ['probabilities', 'unlike'] if model.unlike else ['probabilities']
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         program = torch.onnx.export(
             model,
             (torch.zeros(2, features.channels, features.samples),),
             input_names=['waveform'],
-            output_names=['probabilities'],
+            output_names=outputs,
             opset_version=18,
             dynamo=True,
             verbose=False,
