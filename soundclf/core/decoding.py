@@ -15,7 +15,7 @@ import numpy as np
 import soundfile as sf
 from fastcore.basics import patch
 
-from .ffmpeg import ffmpeg_blocks
+from .ffmpeg import ffmpeg_blocks, ffmpeg_header
 from .files import SoundclfError
 from .headers import header_of, refusing, system_name
 from .levels import cancels
@@ -93,15 +93,27 @@ def _after(blocks: Iterable[np.ndarray], frames: int) -> Iterator[np.ndarray]:
 def damage(self: Recording) -> str:
     "What is missing and where, once all blocks were read; empty for nothing."
     header, rate = self.header, self.header.sample_rate
-    lost = [f'from {a / rate:.1f} s to {b / rate:.1f} s' for a, b in self.gaps]
-    end = max(header.claimed, header.frames)
-    missing = end - self.frames
-    if missing > rate / 10 and (header.claimed or header.reader == 'ffmpeg'):
+    lost = [f'from {a / rate:.1f} s to {b / rate:.1f} s' for a, b in self.gaps or self._skipped()]
+    end = max(header.claimed, header.frames if header.demuxer == 'flac' else 0)
+    if end - self.frames > rate / 10:
         lost.append(f'from {self.frames / rate:.1f} s to {end / rate:.1f} s')
-    elif missing > rate / 10:  # libsndfile passes over what is damaged
-        lost.append(f'{missing / rate:.1f} s of {end / rate:.1f} s, where is not known')
     texts = [f'is damaged (missing: {", ".join(lost)}), and the rest is used'] if lost else []
     return '; '.join([*texts, header.remark] if header.remark else texts)
+
+
+@patch
+def _skipped(self: Recording) -> list[tuple[int, int]]:
+    "The stretches of an Ogg file that libsndfile passed over, as FFmpeg sees them."
+    header = self.header
+    few = self.frames < header.frames - header.sample_rate / 10
+    if header.demuxer != 'ogg' or header.reader == 'ffmpeg' or not few:
+        return []
+    gaps = []
+    blocks = ffmpeg_blocks(self.path, 'ogg', gaps=gaps)
+    frames = sum(block.shape[1] for block in blocks)
+    rate = ffmpeg_header(self.path, 'ogg').sample_rate / header.sample_rate  # Opus is always at 48 kHz
+    end = [] if header.frames - frames / rate < header.sample_rate / 10 else [(frames, header.frames * rate)]
+    return [(round(a / rate), round(b / rate)) for a, b in [*gaps, *end]]
 
 
 @patch

@@ -39,7 +39,9 @@ def _stream(path: str | Path, demuxer: str, options: Sequence[tuple[str, str]]) 
             with av.open(file, format=demuxer, options=dict(options), metadata_errors='replace') as container:
                 if not container.streams.audio:
                     raise SoundclfError(f'{path} holds no sound, only pictures: leave it out.')
-                yield av, container, container.streams.audio[0]
+                stream = container.streams.audio[0]
+                stream.codec_context.options = {'err_detect': 'crccheck+explode'}  # no noise for damage
+                yield av, container, stream
     except (av.FFmpegError, ValueError, NotImplementedError) as e:
         if isinstance(e, SoundclfError):
             raise
@@ -66,6 +68,9 @@ def _decoded(av, packet) -> list:
         return []
 
 # %% ../../nbs/core/ffmpeg.ipynb #6d4a2664
+_DECODED_TO_COUNT = ('flac', 'caf')  # their packets tell no length, and decoding costs little
+
+
 class StreamHeader(NamedTuple):
     "What FFmpeg finds in a file."
 
@@ -88,6 +93,9 @@ def ffmpeg_header(
         rate, channels = first.sample_rate, first.layout.nb_channels
         told = demuxer not in ('aac', 'amr', 'mp3') and stream.duration  # these only guess
         claimed = round(stream.duration * stream.time_base * rate) if told else 0
+    if demuxer in _DECODED_TO_COUNT:
+        frames = sum(block.shape[1] for block in ffmpeg_blocks(path, demuxer, options=options))
+        return StreamHeader(frames, rate, channels, claimed)
     with _stream(path, demuxer, options) as (av, container, stream):
         ticks = _ticks(av, container, stream)
         return StreamHeader(max(0, round(ticks * stream.time_base * rate)), rate, channels, claimed)
@@ -110,6 +118,7 @@ def _ticks(av, container, stream) -> int:
     return max(total + min(first or 0, 0), end)
 
 # %% ../../nbs/core/ffmpeg.ipynb #bb473ee0
+_TIMED = ('flac', 'matroska', 'ogg')  # their frames tell where they belong
 _MOST_SILENCE = 60  # seconds, in place of all damaged stretches of a file
 
 
@@ -123,7 +132,7 @@ def ffmpeg_blocks(
     "The samples of a file that FFmpeg reads, in blocks; all have the channels and rate of the first."
     gaps = [] if gaps is None else gaps
     with _stream(path, demuxer, options) as (av, container, stream):
-        pieces = _pieces(av, container, stream, gaps if demuxer in ('flac', 'matroska') else None)
+        pieces = _pieces(av, container, stream, gaps if demuxer in _TIMED else None)
         yield from reblocked(pieces, frames)
 
 

@@ -135,11 +135,11 @@ def _by_libsndfile(path: str, demuxer: str, size: int) -> Header:
             header = Header('libsndfile', file.frames, file.samplerate, file.channels, demuxer=demuxer)
             log = file.extra_info
             is_whole = _has_end(file)
-    except (sf.LibsndfileError, OSError, RuntimeError):
+    except (sf.LibsndfileError, OSError, RuntimeError) as e:
         if not demuxer:
             with refusing(path):
                 raise
-        return _rescued(path, demuxer)
+        return _rescued(path, demuxer, 'malformed' in str(e))
     if demuxer == 'flac' and not is_whole:
         return _by_ffmpeg(path, 'flac')
     check = _CHECKS.get(demuxer, _check_not_empty)
@@ -157,21 +157,22 @@ def _has_end(file: sf.SoundFile) -> bool:
         return False
 
 
-def _rescued(path: str, demuxer: str) -> Header:
+def _rescued(path: str, demuxer: str, is_damaged: bool) -> Header:
     "What FFmpeg finds where libsndfile finds nothing."
     header = _by_ffmpeg(path, demuxer)
-    if demuxer == 'wav' and _has_second(path):
+    if _has_second(path, demuxer):
         remark = f'holds a second recording behind its first {header.seconds:.1f} s, which is not used'
-        return header._replace(remark=remark)
-    return header
+    else:
+        remark = 'is damaged, and what can be read of it is used' if is_damaged else ''
+    return header._replace(remark=remark)
 
 
-def _has_second(path: str) -> bool:
-    "Whether one WAV file was put behind another."
+def _has_second(path: str, demuxer: str) -> bool:
+    "Whether one WAV or AIFF file was put behind another."
     with open(path, 'rb') as file:
         head = file.read(8)
-        file.seek(int.from_bytes(head[4:], 'little') + 8)
-        return file.read(4) == b'RIFF'
+        file.seek(int.from_bytes(head[4:], 'big' if demuxer == 'aiff' else 'little') + 8)
+        return demuxer in ('wav', 'aiff') and file.read(4) == head[:4]
 
 
 def _counted(path: str, demuxer: str, options: tuple = ()) -> Header | None:
@@ -262,9 +263,8 @@ def _check_flac(path: str, header: Header, size: int) -> Header:
 # %% ../../nbs/core/headers.ipynb #84709cbc
 def _check_mp3(path: str, header: Header, size: int) -> Header:
     "The header of an MP3 file, or what FFmpeg finds where frames follow that libsndfile does not count."
-    told, start, follows = _told_bytes(path)
-    slack = 2000  # bytes, a little more than a frame
-    if told and (-slack < size - start - told < slack or size - start > told and not follows):
+    told = _told_end(path)
+    if told and abs(size - told) < 2000:  # bytes, a little more than a frame
         return header
     found = _counted(path, 'mp3')
     if not found:
@@ -277,21 +277,16 @@ def _check_mp3(path: str, header: Header, size: int) -> Header:
     return header
 
 
-def _told_bytes(path: str) -> tuple[int, int, bool]:
-    "(the length that the first frame tells or 0, where it begins, whether frames follow behind it all)"
+def _told_end(path: str) -> int:
+    "Where the file ends according to its first frame; 0 where that tells nothing."
     with open(path, 'rb') as file:
         start = tag_size(file.read(10))
         file.seek(start)
         frame = file.read(1500)
-        at = max(frame.find(b'Xing'), frame.find(b'Info'))
-        flags = frame[at + 7] if at >= 0 else 0
-        if not flags & 2:
-            return 0, start, False
-        place = at + 8 + 4 * (flags & 1)
-        told = int.from_bytes(frame[place : place + 4], 'big')
-        file.seek(start + told)
-        follows = re.match(rb'ID3|\xff[\xe0-\xff]', file.read(3))
-        return told, start, bool(follows)
+    told = re.search(
+        rb'(?:Xing|Info)...(?:[\x02\x06\x0a\x0e]|[\x03\x07\x0b\x0f]....)(....)', frame, re.DOTALL
+    )
+    return start + int.from_bytes(told[1], 'big') if told else 0
 
 
 _CHECKS = {'wav': _check_wav, 'ogg': _check_ogg, 'flac': _check_flac, 'mp3': _check_mp3}
