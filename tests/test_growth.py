@@ -15,7 +15,7 @@ from soundclf.core.checks import check_clips, drop_bad
 from soundclf.core.clips import clips_table, read_headers
 from soundclf.core.duplicates import merge_groups, near_duplicates
 from soundclf.core.landmarks import candidates
-from soundclf.core.sound_files import find_audio
+from soundclf.core.sound_files import find_audio, find_sounds
 
 ROOT = Path(__file__).parents[1]
 RATE = 8000
@@ -109,8 +109,9 @@ def test_a_pipe_has_no_header_and_stops_nothing(tmp_path):
     sf.write(tmp_path / 'y.wav', sound(0), RATE)
     headers = read_headers(sorted(tmp_path.iterdir()))
     assert headers.duration.isna().tolist() == [True, False]
-    found = find_audio(tmp_path)
-    table = clips_table(found, ['x', 'x'])
+    found = find_sounds(tmp_path)
+    assert [(p.path.name, p.reason) for p in found.left_out] == [('x.wav', 'not a regular file')]
+    table = clips_table(sorted(tmp_path.iterdir()), ['x', 'x'])
     report = check_clips(table)
     assert report.problem.tolist() == ['unreadable']
     assert len(drop_bad(table, report)) == 1
@@ -127,17 +128,16 @@ def test_what_could_not_be_read_is_counted_and_named(tmp_path, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         assert len(find_audio(folder)) == 2
-    (folder / 'linked').symlink_to(tmp_path / 'elsewhere')
     (folder / 'broken').symlink_to(tmp_path / 'nowhere')
-    scandir = os.scandir
+    listdir = os.listdir
 
     def without_permission(path):
         if Path(path).name == 'dogs':
             raise PermissionError(13, 'Permission denied', str(path))
-        return scandir(path)
+        return listdir(path)
 
-    monkeypatch.setattr(os, 'scandir', without_permission)
-    with pytest.warns(UserWarning, match=r'3 folders or links that were not read \(the first: .*broken'):
+    monkeypatch.setattr(os, 'listdir', without_permission)
+    with pytest.warns(UserWarning, match=r'link broken \(leads nowhere\), folder dogs \(no permission\)'):
         assert [p.parent.name for p in find_audio(folder)] == ['cats']
 
 

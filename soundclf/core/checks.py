@@ -12,16 +12,20 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-from .audio import LOUDEST, read_blocks
+from .decoding import Recording
 from .files import SoundclfError, sha256_file
+from .levels import LOUDEST, QUIET, SILENT, has_other_scale, mix_down
 from .runtime import progress
 
 # %% ../../nbs/core/checks.ipynb #0b6f7601
-PROBLEMS = ('unreadable', 'empty', 'nan', 'huge', 'silent', 'short', 'rate', 'duplicate')
+PROBLEMS = (
+    *('unreadable', 'empty', 'nan', 'huge', 'scale', 'silent', 'quiet', 'crossed', 'damaged'),
+    *('short', 'rate', 'duplicate'),
+)
 
 
 class _Examined(NamedTuple):
-    problems: list[str]  # some of `PROBLEMS`
+    problems: dict[str, str]  # some of `PROBLEMS`, and a detail of each
     digest: str = ''  # SHA-256 of the content; empty where unreadable
     frames: int = 0  # samples of one channel
     rate: int = 0  # Hz
@@ -29,29 +33,60 @@ class _Examined(NamedTuple):
 
 def _examine(path: str, shortest: float, silence: float) -> _Examined:
     "What one file holds, read in blocks, and its problems."
-    n, peak, rate = 0, 0.0, 0
+    level = _Level()
     try:
-        for block, file_rate in read_blocks(path):
-            rate = file_rate
-            n += block.shape[1]
-            peak = np.maximum(peak, np.abs(block).max())  # NaN, once seen, stays
-    except SoundclfError:
-        return _Examined(['unreadable'])
-    problems = _level_problems(n, peak, silence)
+        recording = Recording(path)
+        for block in recording.blocks():
+            level.add(block)
+    except SoundclfError as e:
+        return _Examined({'unreadable': str(e)})
+    n, rate = recording.frames, recording.header.sample_rate
+    problems = _level_problems(n, level, silence)
+    if level.is_crossed():
+        problems['crossed'] = 'channels in opposite phase: the louder one is taken'
+    if damage := recording.damage():
+        problems['damaged'] = damage
     if 0 < n < shortest * rate:
-        problems.append('short')
+        problems['short'] = f'{n / rate:.3f} s'
     return _Examined(problems, sha256_file(path), n, rate)
 
 # %% ../../nbs/core/checks.ipynb #338dbfec
-def _level_problems(frames: int, peak: float, silence: float) -> list[str]:
-    "The first problem that samples of this peak have, if any."
+class _Level:
+    "What the blocks of a file come to."
+
+    def __init__(self):
+        self.peak = 0.0  # of the mix; NaN, once seen, stays
+        self.of_other_scale = False
+        self.mean_power = 0.0  # of the plain mean of the channels
+        self.powers = 0.0  # of each channel
+
+    def add(self, block: np.ndarray):
+        "Takes one more block in."
+        with np.errstate(over='ignore', invalid='ignore'):
+            self.peak = np.maximum(self.peak, np.abs(mix_down(block)).max())
+            self.of_other_scale = self.of_other_scale or has_other_scale(block)
+            self.mean_power += np.square(block.mean(0)).sum(dtype='float64')
+            self.powers += np.square(block).sum(1, dtype='float64')
+
+    def is_crossed(self) -> bool:
+        "Whether the channels cancel each other over the whole file."
+        loudest = np.max(self.powers)
+        return bool(np.isfinite(loudest) and self.mean_power < 0.01 * loudest)
+
+
+def _level_problems(frames: int, level: _Level, silence: float) -> dict[str, str]:
+    "The first problem that samples of this level have, if any."
     if frames == 0:
-        return ['empty']
-    if not np.isfinite(peak):
-        return ['nan']
-    if peak >= LOUDEST:
-        return ['huge']
-    return ['silent'] if peak < silence else []
+        return {'empty': ''}
+    if not np.isfinite(level.peak):
+        return {'nan': ''}
+    if level.of_other_scale:
+        return {'scale': f'samples up to {level.peak:g}, and full scale is 1'}
+    if level.peak >= LOUDEST:
+        return {'huge': ''}
+    if level.peak < silence:
+        return {'silent': ''}
+    return {'quiet': f'{20 * np.log10(level.peak):.0f} dB'} if level.peak < QUIET else {}
 
 # %% ../../nbs/core/checks.ipynb #56067384
 def _odd_rates(table: pd.DataFrame, seen: list[_Examined]) -> list[tuple[str, str, str]]:
@@ -94,14 +129,14 @@ def _duplicates(table: pd.DataFrame, seen: list[_Examined]) -> list[tuple[str, s
 def check_clips(
     table: pd.DataFrame,  # a clips table
     shortest: float = 0.05,  # shorter clips are reported, in seconds
-    silence: float = 1e-4,  # a peak below this is silence (-80 dB full scale)
+    silence: float = SILENT,  # a peak below this is silence (-80 dB full scale)
     n_jobs: int = 4,  # threads
 ) -> pd.DataFrame:  # one row per problem: path, problem, detail
     "Every problem of every file, one row each; `PROBLEMS` lists the kinds."
     jobs = Parallel(n_jobs=n_jobs, prefer='threads', return_as='generator')
     examined = jobs(delayed(_examine)(p, shortest, silence) for p in table.path)
     seen = list(progress(examined, 'check', len(table)))
-    rows = [(path, problem, '') for path, s in zip(table.path, seen) for problem in s.problems]
+    rows = [(path, *found) for path, s in zip(table.path, seen) for found in s.problems.items()]
     rows += _odd_rates(table, seen)
     rows += _other_rates(table, seen)
     rows += _duplicates(table, seen)
@@ -109,13 +144,38 @@ def check_clips(
     return report.sort_values(['path', 'problem'], ignore_index=True)
 
 # %% ../../nbs/core/checks.ipynb #65728873
+_USABLE = ('short', 'rate', 'silent', 'quiet', 'crossed', 'damaged')
+
+
 def drop_bad(
     table: pd.DataFrame,  # a clips table
     report: pd.DataFrame,  # what `check_clips` found
-    keep: Sequence[str] = ('short', 'rate', 'silent'),  # problems that are no reason to leave a clip out
+    keep: Sequence[str] = _USABLE,  # problems that are no reason to leave a clip out
 ) -> pd.DataFrame:  # the table without the bad clips
-    "The clips that can be used; prints how many are left out, and why."
-    bad = report[~report.problem.isin(keep)]
-    for problem, paths in bad.groupby('problem').path:
-        print(f'left out: {len(paths)} {problem} (the first: {paths.iloc[0]})')
-    return table[~table.path.isin(bad.path)].reset_index(drop=True)
+    """The clips that can be used; prints how many are left out or kept with a problem, and why.
+
+    A silent clip is kept only in a class that is all silence. Raises `SoundclfError` if none is left."""
+    bad = report[~report.problem.isin(keep) | report.path.isin(_silent_among_sounds(table, report))]
+    odd = report[~report.path.isin(bad.path)]
+    for word, rows in (('left out', bad), ('kept', odd)):
+        for problem, found in rows.groupby('problem'):
+            print(f'{word}: {len(found)} {problem} (the first: {_first(found)})')
+    good = table[~table.path.isin(bad.path)].reset_index(drop=True)
+    if len(table) and good.empty:
+        raise SoundclfError(f'None of {len(table)} clips can be used; the first: {_first(bad)}.')
+    return good
+
+# %% ../../nbs/core/checks.ipynb #f2f19db9
+def _silent_among_sounds(table: pd.DataFrame, report: pd.DataFrame) -> pd.Series:
+    "The silent clips of classes that have other clips as well."
+    silent = table.path.isin(report.path[report.problem == 'silent'])
+    all_silent = silent.groupby(table.label).transform('all')
+    return table.path[silent & ~all_silent]
+
+
+def _first(rows: pd.DataFrame) -> str:
+    "The first of some problems, with its detail, which may begin with the path."
+    path, detail = rows.path.iloc[0], rows.detail.iloc[0]
+    if not detail or path in detail:
+        return detail.rstrip('.') or path
+    return f'{path}, {detail}'

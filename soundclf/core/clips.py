@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import soundfile as sf
 from joblib import Parallel, delayed
 
-from .audio import system_name
-from .files import known_name
+from .files import SoundclfError, known_name
+from .headers import header_of
 
 # %% ../../nbs/core/clips.ipynb #3fc3f381
 COLUMNS = ['path', 'label', 'fold', 'group', 'duration', 'sample_rate', 'channels']
@@ -30,14 +29,12 @@ def read_headers(
 
 
 def _read_header(path: str | Path) -> tuple[float, int, int]:  # seconds, Hz, channels
-    "Length, rate and channels of one regular file."
-    if not Path(path).is_file():
-        return np.nan, 0, 0  # a pipe would keep us waiting
+    "Length, rate and channels of one file."
     try:
-        info = sf.info(system_name(path))
-    except (sf.LibsndfileError, OSError, RuntimeError):
+        header = header_of(path)
+    except SoundclfError:
         return np.nan, 0, 0
-    return info.frames / max(info.samplerate, 1), info.samplerate, info.channels
+    return header.seconds, header.sample_rate, header.channels
 
 # %% ../../nbs/core/clips.ipynb #df380ed4
 def clips_table(
