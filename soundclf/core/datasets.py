@@ -80,7 +80,8 @@ def _esc50_or_synthetic() -> str:
 
 
 def _is_path(dataset: str) -> bool:
-    return dataset not in dataset_names() and (os.sep in dataset or Path(dataset).exists())
+    "Whether a data set is meant by its place: a path that exists counts before a name of ours."
+    return Path(dataset).exists() or (os.sep in dataset and dataset not in dataset_names())
 
 
 def _own_name(path: Path) -> str:
