@@ -117,10 +117,10 @@ def study_dataset(
     "The name and table of a study's data; a name that the study does not take means its usual data set."
     stand_in, dataset = STAND_INS[usual], asked_dataset(dataset)
     if dataset in STAND_INS.values():
-        return stand_in, load_dataset(stand_in)
+        return stand_in, DATASETS[stand_in]()
     name = dataset if dataset in others else usual
     try:
-        return name, load_dataset(name)
+        return name, DATASETS[name]()
     except NoSource:
         print(banner(name))
-        return stand_in, load_dataset(stand_in)
+        return stand_in, DATASETS[stand_in]()

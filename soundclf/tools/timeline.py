@@ -211,7 +211,7 @@ def timeline_file(
     file = TimelineFile(out)
     if file.kind == '.txt' and recordings > 1:
         raise SoundclfError(
-            f'{out} takes the labels of one recording: give a folder, a .csv or a .selections.txt for several.'
+            f'{out} takes the labels of one recording: give a folder or a .csv for several.'
         )
     return file
 
