@@ -77,7 +77,7 @@ LEAKS = [
         'dealer.split(table, table.label, table.group)',
         'dealer.split(table, table.label, table.path)',
     ),
-    ('core/folders', 'table = merge_groups(table, near_duplicates(table))', 'near_duplicates(table)'),
+    ('core/folders', 'merge_groups(table, pairs)', 'table'),
     ('core/duplicates', 'connected_components(graph, directed=False)', '0, np.arange(len(names))'),
     ('core/table_search', 'inside &= ~table.group.isin(table.group[~inside])', 'inside &= True'),
     ('core/urban', 'np.flatnonzero(~test & ~shared)', 'np.flatnonzero(~test)'),

@@ -56,8 +56,7 @@ def drop_conflicts(
     groups = [' and '.join(names) for _, names in named.groupby(sound[bad], sort=False)]
     shown = '; '.join(groups[:10]) + ('; …' if len(groups) > 10 else '')
     warnings.warn(
-        f'{where} has {len(groups)} sounds under two labels, and they were left out: {shown}. '
-        'Keep each under one label.',
+        f'{where}: sounds under two labels were left out ({len(groups)}: {shown}): give each one label.',
         stacklevel=4,
     )
     left_out = [LeftOut(Path(n), 'under two labels') for n in clips.name]

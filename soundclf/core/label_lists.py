@@ -15,6 +15,7 @@ import pandas as pd
 
 from .clips import clips_table
 from .files import SoundclfError
+from .label_tracks import read_track
 from .sheets import from_cell, read_sheet
 from .sound_files import LeftOut
 from .stretches import bounded_stretches
@@ -73,12 +74,25 @@ def _plain(label: str) -> str:
     "A label without what is easily mistyped."
     return ' '.join(re.split(r'[\s_-]+', unicodedata.normalize('NFKC', label).casefold()))
 
+# %% ../../nbs/core/label_lists.ipynb #53e1aea8
+def _rows(path: Path) -> pd.DataFrame:
+    "The rows of a CSV, or of a selection table of Raven that names its files."
+    track = read_track(path) if path.suffix.lower() == '.txt' else None
+    if track is None:
+        return read_labels(path)
+    if (track.path == '').any():
+        raise SoundclfError(
+            f'{path} is a label track that names no files: put it beside its recording, and give the folder.'
+        )
+    track.attrs['blanks'] = []
+    return track.astype({'start': str, 'end': str})
+
 # %% ../../nbs/core/label_lists.ipynb #8b3ef03a
 def list_clips(
-    path: Path,  # a CSV with columns path, label, and perhaps others; absolute
+    path: Path,  # a CSV with columns path, label, and perhaps others, or a Raven table; absolute
 ) -> pd.DataFrame:  # clips table; folds are empty where there are none; `attrs['left_out']`
     "The clips of a list, with its folds, groups and stretches where it has them."
-    rows, left_out = _with_label(path, read_labels(path))
+    rows, left_out = _with_label(path, _rows(path))
     parts = pd.DataFrame({c: _given_times(path, rows, c) for c in ('start', 'end') if c in rows})
     rows, files = _with_files(path, rows, parts)
     group = rows.path

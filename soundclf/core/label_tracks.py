@@ -81,7 +81,7 @@ def _raven(path: str | Path, names: list[str], rows: list[tuple[int, list[str]]]
         if not np.isfinite(start + end):
             raise SoundclfError(f'{path}: line {n} has no begin and end time: save the table again.')
         offset = _seconds(row.get('file offset (s)', ''))
-        start, end = (offset, offset + end - start) if offset == offset else (start, end)
+        start, end = (offset, round(offset + end - start, 6)) if offset == offset else (start, end)
         file = row.get('begin path') or row.get('begin file') or ''
         found.append((file.strip(), start, end, row.get(label, '').strip()))
     return pd.DataFrame(found, columns=TRACK_COLUMNS)

@@ -44,19 +44,15 @@ def warn_of_cuts(
     if files.group.nunique() < len(files):
         return
     stems = files.path.map(lambda p: Path(p).stem)
-    numbered = files.assign(stem=stems, start=stems.str.extract(_NUMBERED.pattern + '$')[0]).dropna(
-        subset='start'
-    )
+    start = stems.str.extract(_NUMBERED.pattern + '$')[0]
+    numbered = files.assign(stem=stems, start=start).dropna(subset='start')
     sizes = numbered.groupby(['label', 'start']).size()
     several = sizes[sizes > 1]
     if several.sum() < len(files) / 2 or several.groupby('label').size().max() < 2:
         return
-    start = several.index[0][1]
-    first, second = sorted(numbered.stem[numbered.start == start])[:2]
-    end = re.search('[ _.-]+$', start)[0].replace('.', r'\.')
-    warnings.warn(
-        f"{where}: names like {first} and {second} may be cuts of one recording ({several.sum()} files have "
-        f"{len(several)} such beginnings). If they are, give --group-by '(.*){end}\d+' (group_by in Python); "
-        'the accuracy is too high otherwise.',
-        stacklevel=3,
-    )
+    common = several.index[0][1]
+    first, second = sorted(numbered.stem[numbered.start == common])[:2]
+    pattern = '(.*)' + re.search('[ _.-]+$', common)[0].replace('.', '[.]') + '[0-9]+'
+    text = f'{where}: {first} and {second} may be cuts of one recording ({len(several)} such beginnings).'
+    advice = f"If so, give --group-by '{pattern}' (group_by in Python): the accuracy is too high otherwise."
+    warnings.warn(f'{text} {advice}', stacklevel=3)
