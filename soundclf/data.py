@@ -27,7 +27,8 @@ from .core.clips import COLUMNS, class_names, clip_length, clips_table, targets
 from .core.datasets import banner, dataset_name, dataset_names, load_dataset
 from .core.duplicates import crossing, merge_groups, near_duplicates
 from .core.esc50 import esc50, esc50_10, synthetic
-from .core.folders import folder, labelled_clips, read_labels
+from .core.folders import folder, labelled_clips
+from .core.label_lists import read_labels
 from .core.sound_files import find_audio
 from .core.splits import Split, assert_disjoint, fold_splits, grouped_folds
 from .core.splits import inner_split, reference_split, validation_splits

@@ -23,6 +23,7 @@ from fastai.tabular.all import accuracy
 from torch import nn
 
 from .core.runtime import best_device
+from .core.stretches import sources
 
 # %% ../nbs/04_fastai_transfer.ipynb #d1cd6de2
 from .core.clips import class_names, targets
@@ -142,7 +143,7 @@ def fine_tune_split(
 
 # %% ../nbs/04_fastai_transfer.ipynb #21397426
 def _fine_tune(table, split, recipe, features, folder: Path, seed: int, cbs, select: bool) -> Run:
-    x = cached_features(table.path, features)
+    x = cached_features(sources(table), features)
     cbs = [*_callbacks(split, select), *cbs]
     learn, normalize = _fine_tuned(table, split, recipe, x, folder, seed, cbs)
     proba = predict_proba(learn.model, x, split.judged, normalize)
@@ -199,7 +200,7 @@ def probe_split(
     "A linear probe on a backbone's frozen features; nothing is selected within a run."
     classes, C = class_names(table), C or PROBE_C[backbone]
     features = backbone_features(backbone, table, probe=True)
-    e = cached_embeddings(table.path, backbone, features)
+    e = cached_embeddings(sources(table), backbone, features)
     settings = [features, backbone, C, Path(e.filename).name]
     packages = 'scikit-learn', 'numpy'
     key = run_key(['fastai_transfer.probe_split'], table, split, settings, 0, packages=packages)
@@ -234,9 +235,9 @@ def _prepare(table: pd.DataFrame, way: TransferRecipe | str):
     backbone = way if isinstance(way, str) else way.backbone
     features = backbone_features(backbone, table, probe=isinstance(way, str))
     if isinstance(way, str):
-        cached_embeddings(table.path, backbone, features)
+        cached_embeddings(sources(table), backbone, features)
     else:
-        cached_features(table.path, features)
+        cached_features(sources(table), features)
 
 # %% ../nbs/04_fastai_transfer.ipynb #72e1f163
 def compare_transfers(

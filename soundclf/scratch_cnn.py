@@ -31,6 +31,7 @@ from .core.loop import Task, TrainingRecipe, train_run
 from .core.predictions import predictions_table
 from .core.runs import Run, pooled
 from .core.splits import Split
+from .core.stretches import sources
 from .transforms import Augment
 
 # %% ../nbs/03_scratch_cnn.ipynb #605aefc8
@@ -196,7 +197,7 @@ def _check_mixup(augment: Augment, features: Features):
 # %% ../nbs/03_scratch_cnn.ipynb #0ca58685
 def _scratch_task(table, split, recipe, features, g: torch.Generator) -> Task:
     "What `train_run` needs to know: the network, its batches, and how it is judged."
-    cached = cached_features(table.path, features)
+    cached = cached_features(sources(table), features)
     x = on_device(cached, g.device)
     y = targets(table)
     classes = class_names(table)
@@ -234,7 +235,7 @@ def compare_recipes(
 ) -> dict[str, tuple[pd.DataFrame, list[Run]]]:  # name -> (predictions of all splits, the runs)
     "One run per recipe and split, each from random weights, side by side."
     for features in {f for _, f in settings.values()}:
-        cached_features(table.path, features)  # once, before the runs ask for them
+        cached_features(sources(table), features)  # once, before the runs ask for them
     jobs = {}
     for name, (recipe, features) in settings.items():
         jobs[name] = [(table, split, recipe, features, folder, seed, watch) for split in splits]

@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soundclf.core.files import SoundclfError
-from soundclf.core.folders import labelled_clips, read_labels
+from soundclf.core.folders import labelled_clips
+from soundclf.core.label_lists import read_labels
 from soundclf.core.sheets import csv_line, from_cell, read_sheet, to_cell
 from soundclf.tools.labels import label_queue, load_labels, save_label
 from soundclf.tools.terminal import visible

@@ -80,7 +80,8 @@ def _esc50_or_synthetic() -> str:
 
 
 def _is_path(dataset: str) -> bool:
-    return dataset not in dataset_names() and (os.sep in dataset or Path(dataset).exists())
+    "Whether a data set is meant by its place: a path that exists counts before a name of ours."
+    return Path(dataset).exists() or (os.sep in dataset and dataset not in dataset_names())
 
 
 def _own_name(path: Path) -> str:
@@ -116,10 +117,10 @@ def study_dataset(
     "The name and table of a study's data; a name that the study does not take means its usual data set."
     stand_in, dataset = STAND_INS[usual], asked_dataset(dataset)
     if dataset in STAND_INS.values():
-        return stand_in, load_dataset(stand_in)
+        return stand_in, DATASETS[stand_in]()
     name = dataset if dataset in others else usual
     try:
-        return name, load_dataset(name)
+        return name, DATASETS[name]()
     except NoSource:
         print(banner(name))
-        return stand_in, load_dataset(stand_in)
+        return stand_in, DATASETS[stand_in]()

@@ -274,7 +274,8 @@ def table_key(
     table: pd.DataFrame,  # a clips table
     *columns: str,  # columns that count besides label, fold and group
 ) -> str:  # 64 hex digits
-    "The hash of a clips table: what its files contain, and some of its columns; paths don't count."
+    "The hash of a clips table: what its files contain, which parts, and some columns; paths don't count."
+    columns += ('start', 'end') if {'start', 'end'} <= set(table) else ()  # of stretches
     listed = {c: table[c].tolist() for c in ('label', 'fold', 'group', *columns)}
     return sha256_of(file_digests(table.path), listed)
 

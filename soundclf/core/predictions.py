@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .files import SoundclfError, atomic_path, data_dir
+from .stretches import sources
 
 # %% ../../nbs/core/predictions.ipynb #723deadd
 def relative_path(
@@ -37,7 +38,7 @@ def predictions_table(
         )
     part = table.iloc[rows]
     _check_finite(proba, part.path)
-    columns = {'path': [relative_path(p) for p in part.path]}
+    columns = {'path': [relative_path(str(p)) for p in sources(part)]}
     for name in ('label', 'fold', 'group'):
         columns[name] = part[name].to_numpy()
     columns['predicted'] = np.asarray(classes)[proba.argmax(1)]

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..core.audio import seconds_of
 from ..core.files import SoundclfError, locked
-from ..core.folders import read_labels
+from ..core.label_lists import check_labels, listed_file, read_labels
 from ..core.sheets import Sheet, from_cell, read_sheet, to_cell, write_sheet
 from ..core.sound_files import find_audio
 from .classifier import Classifier
@@ -42,7 +42,7 @@ def place_of(
 def _places(file: str | Path, paths: Iterable[str]) -> list[str]:
     "The places that a CSV's paths mean; they count from the folder of the file, not of a link to it."
     folder = os.path.dirname(os.path.realpath(file))
-    return [place_of(os.path.join(folder, p)) for p in paths]
+    return [place_of(listed_file(folder, p)) for p in paths]
 
 # %% ../../nbs/tools/labels.ipynb #d7569ccb
 _NEEDED = 'path', 'label'
@@ -58,6 +58,7 @@ def save_label(
     file = Path(file)
     if not label.strip():
         raise SoundclfError('A label needs at least one letter.')
+    check_labels(file, [label])
     with locked(file.with_name(f'.{file.name}')):
         sheet = read_sheet(file, _NEEDED) if file.exists() else _NEW_FILE
         rows = _with_label(sheet.rows, file, path, label.strip())
@@ -69,6 +70,8 @@ def _with_label(rows: pd.DataFrame, file: Path, path: str | Path, label: str) ->
     "The cells of a file with one more label; the other cells stay as they are."
     places = _places(file, map(from_cell, rows.path))
     same = np.array([p == place_of(path) for p in places], bool)
+    if same.any() and _has_times(rows[same]):
+        raise SoundclfError(f'{file} has stretches of {path}, each with its label: edit them there.')
     if same.any():
         return rows.assign(label=rows.label.mask(same, to_cell(label)))
     if 'fold' in rows and (rows.fold != '').any():
@@ -77,6 +80,12 @@ def _with_label(rows: pd.DataFrame, file: Path, path: str | Path, label: str) ->
     name = os.path.relpath(place_of(path), os.path.dirname(os.path.realpath(file)))
     new = pd.DataFrame({'path': [to_cell(name)], 'label': [to_cell(label)]})
     return pd.concat([rows, new]).fillna('')
+
+
+def _has_times(rows: pd.DataFrame) -> bool:
+    "Whether some rows are parts of recordings."
+    times = rows[[n for n in rows if n.lower() in ('start', 'end')]]
+    return bool((times != '').any(axis=None))
 
 # %% ../../nbs/tools/labels.ipynb #47b9d1f6
 def label_queue(
