@@ -37,6 +37,7 @@ def folder(
     attrs = table.attrs | {'labelled': seconds_of_classes(table).to_dict()}
     given = bool(table.fold.notna().all())
     table, left_out = _usable(path, table, given)
+    attrs |= {'near_duplicates': table.attrs['near_duplicates']}
     table = _enough(path, cut_windows(table, window or usual_length(table)))
     table = table if given else _with_folds(table, k, seed)
     table.attrs = attrs | {'left_out': attrs['left_out'] + left_out}
@@ -98,7 +99,9 @@ def _usable(path: Path, table: pd.DataFrame, given: bool) -> tuple[pd.DataFrame,
     pairs = pairs[pairs.path_a.isin(table.path) & pairs.path_b.isin(table.path)]
     if given:
         _warn_of_crossing(path, table, pairs)
-    return table if given else merge_groups(table, pairs), torn + bad + twice
+    table = table if given else merge_groups(table, pairs)
+    table.attrs['near_duplicates'] = [*zip(pairs.path_a, pairs.path_b)]
+    return table, torn + bad + twice
 
 
 def _left_out(report: pd.DataFrame) -> list[LeftOut]:

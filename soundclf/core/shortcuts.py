@@ -7,7 +7,6 @@ to."""
 __all__ = ['FACTS', 'file_facts', 'shortcut_probe', 'telling_facts']
 
 # %% ../../nbs/core/shortcuts.ipynb #98abb1af
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,26 +73,26 @@ def facts(self: _Sums) -> dict[str, float]:
     }
 
 # %% ../../nbs/core/shortcuts.ipynb #4f4bef3a
-def _stretch_blocks(path: str, start: float, end: float) -> Iterator[tuple[np.ndarray, int]]:
-    "The blocks of a stretch of a file, and its rate."
-    first = 0
+def _sums_of(path: str, starts: np.ndarray, ends: np.ndarray) -> list[_Sums]:
+    "The sums of some stretches of a file, which is read once."
+    sums, first = [_Sums() for _ in starts], 0
     for block, rate in read_blocks(path):
-        begin = max(0, round(start * rate) - first)
-        stop = block.shape[1] if np.isnan(end) else max(0, round(end * rate) - first)
+        begin = np.maximum(0, np.round(starts * rate) - first).astype(int)
+        stop = np.where(np.isnan(ends), first + block.shape[1], np.round(np.nan_to_num(ends) * rate)) - first
+        stop = np.minimum(block.shape[1], stop).astype(int)
+        for i in np.flatnonzero(begin < stop):
+            sums[i].add(block[:, begin[i] : stop[i]], rate)
         first += block.shape[1]
-        if block[:, begin:stop].shape[1]:
-            yield block[:, begin:stop], rate
+    return sums
 
 
-def _file_facts(path: str, start: float, end: float) -> dict:
-    "The facts of one clip; not numbers where it cannot be decoded."
-    sums = _Sums()
+def _file_facts(path: str, starts: np.ndarray, ends: np.ndarray) -> list[dict]:
+    "The facts of the clips of one file; not numbers where it cannot be decoded."
+    kind = {'format': _format(path)}
     try:
-        for block, rate in _stretch_blocks(path, start, end):
-            sums.add(block, rate)
+        return [sums.facts() | kind for sums in _sums_of(path, starts, ends)]
     except SoundclfError:
-        return dict.fromkeys(FACTS[:-1], np.nan) | {'format': _format(path)}
-    return sums.facts() | {'format': _format(path)}
+        return [dict.fromkeys(FACTS[:-1], np.nan) | kind] * len(starts)
 
 # %% ../../nbs/core/shortcuts.ipynb #a63425b7
 def _format(path: str) -> str:
@@ -111,12 +110,16 @@ def file_facts(
 ) -> pd.DataFrame:  # a row per clip, a column per fact: rate, band edge in Hz; length in s; level in dB
     "The facts of every clip that a model could learn in the place of its sound."
     nothing = pd.Series(np.nan, table.index)
-    starts = pd.to_numeric(table.get('start', nothing)).fillna(0.0)
-    ends = pd.to_numeric(table.get('end', nothing))
+    starts = pd.to_numeric(table.get('start', nothing)).fillna(0.0).astype(float)
+    ends = pd.to_numeric(table.get('end', nothing)).astype(float)
+    rows = table.reset_index(drop=True).groupby('path', sort=False).indices
     jobs = Parallel(n_jobs=n_jobs, prefer='threads', return_as='generator')
-    rows = jobs(delayed(_file_facts)(*clip) for clip in zip(table.path, starts, ends))
-    rows = list(progress(rows, 'facts of files', len(table)))
-    return pd.DataFrame(rows, index=table.index, columns=list(FACTS))
+    found = jobs(delayed(_file_facts)(p, starts.to_numpy()[r], ends.to_numpy()[r]) for p, r in rows.items())
+    facts = [None] * len(table)
+    for numbers, of_file in zip(rows.values(), progress(found, 'facts of files', len(rows))):
+        for number, row in zip(numbers, of_file):
+            facts[number] = row
+    return pd.DataFrame(facts, index=table.index, columns=list(FACTS))
 
 # %% ../../nbs/core/shortcuts.ipynb #e0efeee5
 def shortcut_probe(

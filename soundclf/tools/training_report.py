@@ -17,6 +17,7 @@ from ..core.metrics import interval_text
 from ..core.predictions import relative_path
 from ..core.results import over_groups, protocol_record
 from ..core.shortcuts import FACTS, file_facts, shortcut_probe, telling_facts
+from ..core.stretches import sources
 
 # %% ../../nbs/tools/training_report.ipynb #5ff96280
 def data_report(
@@ -29,7 +30,7 @@ def data_report(
     return {
         'clips': len(table),
         'largest_class': largest_class(table.label),
-        'silent': table.path[facts.silence.eq(1).to_numpy()].map(relative_path).tolist(),
+        'silent': table.path[facts.silence.eq(1).to_numpy()].map(relative_path).drop_duplicates().tolist(),
         'near_duplicates': _pairs(table),
         'shortcuts': probe.round(6).to_dict('records'),
         'telling': telling_facts(probe, table.label.nunique()),
@@ -137,7 +138,7 @@ def _curve(table: pd.DataFrame, recipe: str) -> dict | None:
 
     backbone = FROZEN[recipe]
     features = backbone_features(backbone, table, probe=True)
-    embeddings = cached_embeddings(table.path, backbone, features)
+    embeddings = cached_embeddings(sources(table), backbone, features)
     draws = 2 if len(table) <= 1000 else 1
     return learning_curve(np.array(embeddings[:, 0]), table, VIEWS * PROBE_C[backbone], draws)
 
