@@ -101,6 +101,7 @@ _ANSWERS = {
     'measured': _List(_SHARE, 20),
     'measured_per_class': _List(_SHARE, 20),
     'limits': _List(_SHARE, 2_000_000),
+    'thresholds': _List(_SHARE, 100_000),
     'clips': _Number(0, 1e9, whole=True),
     'groups': _Number(0, 1e9, whole=True),
 }
@@ -166,6 +167,8 @@ def _check_answers(answers: dict, classes: int, name: str | Path):
     ):
         if len(answers.get(field, [])) != wanted:
             raise _wrong(name, f'answers.{field}', f'a list of {wanted} numbers')
+    if 'thresholds' in answers and len(answers['thresholds']) != classes:
+        raise _wrong(name, 'answers.thresholds', f'a list of {classes} numbers')
     quantiles = answers.get('quantiles')
     if quantiles is not None and len(quantiles) != 101:
         raise _wrong(name, 'answers.quantiles', 'a list of 101 numbers')

@@ -17,6 +17,7 @@ from .files import SoundclfError
 from .label_lists import list_clips
 from .layouts import folder_clips
 from .recording_groups import grouped_by_name, warn_of_cuts
+from .several_labels import folder_labels, split_labels
 from .sound_files import LeftOut
 from .splits import grouped_folds
 from .stretches import cut_windows, seconds_of_classes
@@ -54,17 +55,23 @@ def labelled_clips(
         raise SoundclfError(
             f"{path} does not exist: give a folder of class folders, or a CSV with columns path,label."
         )
-    table = folder_clips(path) if path.is_dir() else list_clips(path)
+    table = _named_folders(folder_clips(path)) if path.is_dir() else list_clips(path)
     if group_by:
         return grouped_by_name(table, group_by)
     warn_of_cuts(path, table)
     return table
 
+
+def _named_folders(table: pd.DataFrame) -> pd.DataFrame:
+    "The clips of folders; those of a folder such as dog+rain have both labels."
+    return table.assign(label=folder_labels(table.label))
+
 # %% ../../nbs/core/folders.ipynb #b2221502
 def _enough(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     "The table, if every class has two recordings or more; else a `SoundclfError`."
-    counts = table.label.value_counts()
-    groups = table.groupby('label').group.nunique()
+    single = table.assign(label=table.label.map(split_labels)).explode('label')
+    counts = single.label.value_counts()
+    groups = single.groupby('label').group.nunique()
     if len(counts) < 2:
         raise SoundclfError(
             f"{path} holds {len(counts)} class: a classifier needs at least two class folders with sounds."
@@ -152,5 +159,6 @@ def _with_folds(table: pd.DataFrame, k: int, seed: int) -> pd.DataFrame:
         raise SoundclfError(
             f'{n} groups are too few to train, validate and test on: record at least three sources.'
         )
-    k = min(k, n, int(table.label.value_counts().max()))
-    return table.assign(fold=grouped_folds(table, k, seed))
+    first = table.assign(label=[split_labels(label)[0] for label in table.label])
+    k = min(k, n, int(first.label.value_counts().max()))
+    return table.assign(fold=grouped_folds(first, k, seed))

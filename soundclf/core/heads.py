@@ -121,16 +121,18 @@ class AnswerModel(nn.Module):
         network: nn.Module,  # normalisation and network, as `load_artefact` gives them
         temperature: float = 1.0,  # the logits are divided by it
         reference: Reference | None = None,  # for the score of sounds of no class
+        several: bool = False,  # each label has a probability of its own
     ):
         super().__init__()
-        self.front, self.temperature = front, temperature
+        self.front, self.temperature, self.several = front, temperature, several
         self.network = opened(network) if reference else network
         self.unlike = UnlikeScore(reference) if reference else None
 
     def forward(self, waves: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         found = self.network(self.front(waves))
         logits = found.logits if self.unlike else found
-        proba = (logits if self.temperature == 1 else logits / self.temperature).softmax(1)
+        logits = logits if self.temperature == 1 else logits / self.temperature
+        proba = logits.sigmoid() if self.several else logits.softmax(1)
         return (proba, self.unlike(found.embedding, found.energy)) if self.unlike else proba
 
 # %% ../../nbs/core/heads.ipynb #90aa3267

@@ -16,6 +16,7 @@ import pandas as pd
 from .clips import clips_table
 from .files import SoundclfError
 from .label_tracks import read_track
+from .several_labels import split_labels
 from .sheets import from_cell, read_sheet
 from .sound_files import LeftOut
 from .stretches import bounded_stretches
@@ -54,13 +55,9 @@ def check_labels(
     where: str | Path,  # what the warning names
     labels: Iterable[str],  # any number, with repeats
 ):
-    "Raises `SoundclfError` for labels that mean several classes; warns of labels that differ in little."
+    "Warns of labels that differ in little; raises `SoundclfError` for an empty one beside a bar."
     names = pd.Series(sorted(set(labels)), dtype=str)
-    if several := [n for n in names if '|' in n]:
-        raise SoundclfError(
-            f'{where} has labels of several classes (the first: {several[0]}); a clip has one class: '
-            'give each clip one label without a bar, or leave it out.'
-        )
+    names = pd.Series(sorted({part for name in names for part in split_labels(name)}), dtype=str)
     alike = names[names.map(_plain).duplicated(keep=False)]
     if len(alike):
         warnings.warn(

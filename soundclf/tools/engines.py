@@ -25,11 +25,12 @@ from .onnx_files import UNSEALED, does_not_run, open_onnx, seal_onnx
 
 # %% ../../nbs/tools/engines.ipynb #74627620
 def network_builder(
-    kind: str,  # of an artefact: scratch, transfer, frozen, waveform or tags
+    kind: str,  # of an artefact: scratch, transfer, frozen, labels, waveform or tags
 ) -> Callable:  # configuration (dict) to a torch module, for `load_artefact`
     "The function that builds the network of one kind of artefact."
     from soundclf.audio_tagging import tagging_network
     from soundclf.core.embeddings import transfer_network
+    from soundclf.core.label_net import label_network
     from soundclf.scratch_cnn import scratch_network
     from soundclf.waveform_cnn import waveform_network
 
@@ -39,6 +40,7 @@ def network_builder(
         'frozen': transfer_network,
         'waveform': waveform_network,
         'tags': tagging_network,
+        'labels': label_network,
     }
     return builders[known_name(kind, builders, 'kind of model')]
 
@@ -64,11 +66,13 @@ def waveform_model(
     from soundclf.core.heads import AnswerModel
 
     network, features = load_model(folder)
-    answers = read_config(folder).get('answers', {})
+    config = read_config(folder)
+    answers = config.get('answers', {})
     digest = answers.get('reference_sha256') if scored else None
     reference = load_reference(folder, digest) if digest else None
     temperature = answers.get('temperature', 1.0)
-    return AnswerModel(front_end(features), network, temperature, reference).eval(), features
+    several = config.get('kind') == 'labels'
+    return AnswerModel(front_end(features), network, temperature, reference, several).eval(), features
 
 # %% ../../nbs/tools/engines.ipynb #dd1fc16c
 class TorchEngine:

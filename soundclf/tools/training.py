@@ -24,12 +24,14 @@ from ..core.predictions import predictions_table, save_predictions
 from ..core.results import model_size, new_results, protocol_record
 from ..core.runs import Run, weight_hashes
 from ..core.runtime import runs_are, step
+from ..core.several_labels import has_several
 from ..core.splits import Split, fold_splits
 from ..scratch_cnn import Recipe, cross_validate
 from .cards import keep_model, model_card
 from .classifier import Classifier
 from .engines import load_model
 from .fitting import Fitted, fit_answers
+from .label_training import evaluate_labels, train_labels
 from .left_out import Study, split_others
 from .training_clips import keep_training_hashes
 
@@ -110,6 +112,9 @@ def train_model(
     folder = Path(folder)
     settings = kind, Path(runs or folder / 'runs'), seed, profile, epochs
     with training_lock(folder):
+        if has_several(table):
+            keep_training_hashes(table, folder)
+            return train_labels(table, name, folder, kind, seed, profile)
         known, others = split_others(table)
         splits = fold_splits(known)
         predictions, tested = _named_runs('fold', known, splits, *settings)
@@ -202,6 +207,8 @@ def evaluate_model(
     table: pd.DataFrame,  # labelled clips
 ) -> tuple[pd.DataFrame, dict]:  # (predictions table, its record)
     "A model's predictions and their record; `attrs['left_out']` lists the files that cannot be decoded."
+    if len(clf.rules.thresholds):
+        return evaluate_labels(clf, table)
     for label in class_names(table):
         known_name(label, clf.classes, 'class in this model')
     answers = clf.predict_many(table.path.tolist())
