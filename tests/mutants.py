@@ -105,10 +105,10 @@ LEAKS = [
 KEYS = [
     (
         'core/features',
-        'sha256_of(made_with, asdict(features), file_digests(paths))',
-        'sha256_of(made_with, file_digests(paths))',
+        'sha256_of(made_with, asdict(features), file_digests(files), *which)',
+        'sha256_of(made_with, file_digests(files), *which)',
     ),
-    ('core/features', 'asdict(features), file_digests(paths))', 'asdict(features), [])'),
+    ('core/features', 'asdict(features), file_digests(files), *which)', 'asdict(features), [], *which)'),
     ('core/keys', 'split.rows, plain, seed)', 'split.rows, plain)'),
     ('core/keys', 'split.rows, plain, seed)', 'split.rows, seed)'),
     ('core/keys', 'sha256_of(file_digests(table.path), listed)', 'sha256_of(listed)'),

@@ -7,6 +7,7 @@ __all__ = ['load_labels', 'place_of', 'save_label', 'label_queue']
 
 # %% ../../nbs/tools/labels.ipynb #8e201ab8
 import os
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from ..core.audio import seconds_of
 from ..core.files import SoundclfError, locked
 from ..core.label_lists import check_labels, listed_file, read_labels
 from ..core.sheets import Sheet, from_cell, read_sheet, to_cell, write_sheet
-from ..core.sound_files import find_audio
+from ..core.sound_files import find_sounds, left_out_text
 from .classifier import Classifier
 
 # %% ../../nbs/tools/labels.ipynb #75448eee
@@ -97,8 +98,9 @@ def label_queue(
 
     `attrs` holds `classes`, and `left_out`, a sentence for every bad file."""
     folder = Path(sounds).expanduser()
-    done = load_labels(file or folder / 'labels.csv')
-    left = [str(p) for p in find_audio(folder) if place_of(p) not in done]
+    file = Path(file or folder / 'labels.csv')
+    done = load_labels(file)
+    left = [str(p) for p in _sounds(folder, file) if place_of(p) not in done]
     if model is None:
         classes, answers = sorted(set(done.values())), _no_answers(left)
     else:
@@ -125,3 +127,11 @@ def _header_error(path: str) -> str:
         return ''
     except SoundclfError as e:
         return str(e)
+
+
+def _sounds(folder: Path, labels: Path) -> list[Path]:
+    "The sounds of a folder; warns of what else lies there, besides the labels."
+    found = find_sounds(folder)
+    if others := [r for r in found.left_out if place_of(r.path) != place_of(labels)]:
+        warnings.warn(f'{folder}: {left_out_text(others)}.', stacklevel=3)
+    return found.files
