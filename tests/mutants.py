@@ -82,11 +82,10 @@ LEAKS = [
     ('core/table_search', 'inside &= ~table.group.isin(table.group[~inside])', 'inside &= True'),
     ('core/urban', 'np.flatnonzero(~test & ~shared)', 'np.flatnonzero(~test)'),
     ('optuna_tuning', 'if len(split.test):', 'if False:'),
-    (
-        'tools/training',
-        'run_splits(table, fold_splits(table), kind',
-        'run_splits(table, [_all_clips(table)], kind',
-    ),
+    ('tools/training', 'splits = fold_splits(known)', 'splits = [_all_clips(known)]'),
+    ('core/calibration', 'fit_temperature(proba[~here], y[~here])', 'fit_temperature(proba[here], y[here])'),
+    ('core/conformal', 'conformal_limits(predictions[fold != f]', 'conformal_limits(predictions[fold == f]'),
+    ('tools/left_out', 'train = np.intersect1d(split.train, study.rows)', 'train = study.rows'),
     ('core/animals', "if by == 'recording':", "if by == 'file':"),
     ('core/tags', 'groups = meta.freesound_id.to_list()', 'groups = meta.fname.to_list()'),
     (
@@ -143,7 +142,7 @@ VALUES = [
     ('spoken_digits', 'theta[:, 1, 2] = f - 1', 'theta[:, 1, 2] = 0'),
     ('waveform_cnn', 'weight = np.exp(focus[0] * loudness', 'weight = np.exp(0 * loudness'),
     ('data', 'trailing = len(zero) - 1 - sound[-1]', 'trailing = len(zero) - sound[-1]'),
-    ('tools/engines', 'nn.Softmax(1)', 'nn.Identity()'),
+    ('core/heads', 'logits / self.temperature).softmax(1)', 'logits / self.temperature)'),
     ('own_sounds', '~stems.duplicated(keep=False)', '~stems.duplicated()'),
 ]
 
@@ -189,11 +188,9 @@ SAFETY = [
 TOOLS = [
     ('tools/windows', 'last = max(0, len(held) - samples)', 'last = 0'),
     ('tools/timeline', '.weighted / ', '.weighted * '),
-    (
-        'tools/classifier',
-        'p = np.stack([w.proba for w in windows]).mean(0)',
-        'p = np.stack([w.proba for w in windows]).max(0)',
-    ),
+    ('tools/answers', 'w.proba for w in voting or windows]).mean(0)', 'w.proba for w in windows]).mean(0)'),
+    ('tools/answers', 'note = UNLIKE if unlike > threshold', 'note = UNLIKE if unlike > 1'),
+    ('tools/timeline', 'w.end > start and not w.note', 'w.end > start'),
     ('tools/live', 'if now - last >= every - 1e-9:', 'if True:'),
     ('tools/terminal', "bar = '█' * round(width * p)", "bar = '█' * round(width * p * p)"),
     ('tools/cards', 'over_groups(p)', "p['accuracy']"),

@@ -10,10 +10,15 @@ import pytest
 import soundfile as sf
 
 from soundclf.core.artefact_schema import read_config, write_config
+from soundclf.core.calibration import calibrated
+from soundclf.core.conformal import measured_coverage
 from soundclf.core.esc50 import synthetic
 from soundclf.core.files import SoundclfError, read_json
 from soundclf.core.metrics import calibration_error
-from soundclf.core.predictions import load_predictions
+from soundclf.core.predictions import example_predictions, load_predictions
+from soundclf.core.splits import fold_splits
+from soundclf.core.unknown import fit_reference
+from soundclf.tools import left_out
 from soundclf.tools.classifier import Classifier
 from soundclf.tools.commands import run
 from soundclf.tools.engines import export_onnx
@@ -88,7 +93,7 @@ def test_torch_and_onnx_agree_on_all_that_they_give(model, sounds):
 
 def test_a_model_without_these_numbers_answers_as_before(model, sounds):
     config = read_config(model)
-    logits = Classifier.load(model, 'torch').run.model.temperature
+    assert Classifier.load(model, 'torch').run.model.temperature != 1
     write_config({k: v for k, v in config.items() if k not in ('answers', 'onnx_sha256')}, model)
     (model / 'reference.safetensors').unlink()
     for engine in ('torch', 'onnx'):
@@ -99,7 +104,6 @@ def test_a_model_without_these_numbers_answers_as_before(model, sounds):
         assert table.unlike.isna().all() and (table.note == '').all()
         with pytest.raises(SoundclfError, match='train it again'):
             clf.label_set(clf.predict(sounds.path[0]))
-    assert logits != 1
     with pytest.raises(SoundclfError, match='has no score'):
         Classifier.load(model, threshold=0.9)
 
@@ -173,7 +177,7 @@ def test_top_names_the_most_probable_classes(model, sounds, capsys):
 
 def test_a_timeline_has_gaps(model, sounds):
     clf = Classifier.load(model, 'torch', threshold=1.0)
-    rate, seconds = clf.features.sample_rate, clf.features.duration
+    seconds = clf.features.duration
     wave, file_rate = sf.read(sounds.path[3], dtype='float32')
     pause = np.zeros(round(4 * seconds * file_rate), 'float32')
     long = np.concatenate([wave, pause, wave])
@@ -182,7 +186,6 @@ def test_a_timeline_has_gaps(model, sounds):
     assert len(found) >= 2 and covered < len(long) / file_rate - 2 * seconds
     clf.threshold = 0.0
     assert not len(timeline(clf.stream(long, sample_rate=file_rate), clf.classes, clf.score_limit))
-    assert rate > 0
 
 
 def test_silent_windows_do_not_vote(model, sounds):
@@ -212,8 +215,7 @@ def test_answers_come_before_all_files_are_read(model, sounds):
     rows.close()
 
 
-def test_an_altered_score_would_be_noticed(model, sounds):
-    "The score of a far sound is larger than that of the training sounds."
+def test_a_far_sound_has_a_larger_score_than_training_sounds(model, sounds):
     clf = Classifier.load(model, 'torch')
     rng = np.random.default_rng(0)
     rate = clf.features.sample_rate
@@ -222,3 +224,33 @@ def test_an_altered_score_would_be_noticed(model, sounds):
     known = clf.predict_many(sounds.path[sounds.label != 'background'].tolist())
     assert known.unlike.mean() < 0.75
     assert clf.windows(clicks, rate)[0].score > np.median(clf.rules.quantiles)
+
+
+def test_a_fold_has_no_part_in_its_own_temperature_and_limits():
+    predictions = example_predictions(clips=300)
+    here = predictions.fold == 1
+    wrong = predictions.assign(label=predictions.label.mask(here, 'ant'))
+    columns = ['p_ant', 'p_bee', 'p_cow']
+    assert calibrated(wrong)[here][columns].equals(calibrated(predictions)[here][columns])
+    p = np.repeat([0.9, 0.1], 40)
+    two = pd.DataFrame({'label': 'ant', 'fold': np.repeat([1, 2], 40), 'group': range(80)})
+    two = two.assign(p_ant=p, p_bee=1 - p)
+    assert measured_coverage(two, 0.9)['coverage'] == 0.5  # fold 1 covers itself with the limit of fold 2
+
+
+def test_a_reference_is_fitted_on_training_clips_only(monkeypatch):
+    known = pd.DataFrame({'path': map(str, range(20)), 'label': ['ant', 'bee'] * 10, 'group': range(20)})
+    known['fold'] = np.arange(20) // 5 + 1
+    seen, embeddings = [], np.random.default_rng(0).standard_normal((20, 6))
+
+    def noted(train, y, others=None):
+        seen.append(np.flatnonzero((embeddings[:, None] == train).all(2).any(1)).tolist())
+        return fit_reference(train, y, others)
+
+    monkeypatch.setattr(left_out, 'fit_reference', noted)
+    monkeypatch.setattr(left_out, '_opened_clips', lambda run, paths: (embeddings, np.zeros(20)))
+    splits = fold_splits(known)[1:]
+    rows = np.flatnonzero(known.fold != 1)
+    left_out.fit_unlike(left_out.Study(known, known[:0], splits, [None] * 3, None, rows))
+    expected = [np.intersect1d(split.train, rows).tolist() for split in splits]
+    assert seen == [*expected, rows.tolist()]

@@ -15,6 +15,7 @@ import pandas as pd
 from ..core.audio import decode
 from ..core.files import SoundclfError
 from ..core.sound_files import AUDIO_SUFFIXES
+from .answers import answer_text
 
 # %% ../../nbs/tools/app_classify.ipynb #0795723e
 from .app_figures import plot_bars, plot_mel, plot_saliency, window_saliency
@@ -89,19 +90,19 @@ def _show_answer(clf: Classifier, model: str, upload: Answered):
     import streamlit as st
 
     a = upload.answer
-    st.subheader(plain(f'{a.label} ({100 * a.probability:.0f} %)'))
+    st.subheader(plain(answer_text(a.label, a.note, a.probabilities)))
     suffix = Path(upload.name).suffix.lower()
     st.audio(upload.data, format=MEDIA.get(suffix, 'audio/wav'))
     show_figure(plot_bars(pd.Series(a.probabilities)))
-    surest = max(upload.windows, key=lambda w: w.proba[clf.classes.index(a.label)])
+    surest = max(upload.windows, key=lambda w: w.proba[clf.classes.index(a.best)])
     if len(upload.windows) > 1:
-        st.dataframe(timeline(upload.windows, clf.classes).round(2), hide_index=True)
+        st.dataframe(timeline(upload.windows, clf.classes, clf.score_limit).round(2), hide_index=True)
         st.caption(f'The picture shows {surest.start:.1f} to {surest.end:.1f} s.')
     wave, rate = _stretch(upload, surest.start, clf.features.duration)
     try:
         with damage_named(f'The model {model!r}'):
-            outlined = window_saliency(model, wave, rate, a.label)
-        show_figure(plot_saliency(*outlined, a.label))
+            outlined = window_saliency(model, wave, rate, a.best)
+        show_figure(plot_saliency(*outlined, a.best))
     except SoundclfError as e:
         st.caption(plain(str(e)))
         show_figure(plot_mel(wave.mean(0), rate))

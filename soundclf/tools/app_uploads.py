@@ -19,8 +19,9 @@ from ..core.audio import seconds_of
 from ..core.files import SoundclfError
 from ..core.sheets import csv_line, to_cell
 from ..core.sound_files import AUDIO_SUFFIXES
+from .answers import Prediction
 from .app_parts import MOST_MEGABYTES, MOST_SECONDS, MOST_UPLOADS
-from .classifier import Classifier, Prediction
+from .classifier import Classifier
 from .windows import Window
 
 # %% ../../nbs/tools/app_uploads.ipynb #c9153d37
@@ -107,7 +108,8 @@ def _check_number(i: int, name: str):
 def _answer_row(upload: Answered) -> dict:
     a = upload.answer
     scores = {f'p_{c}': round(p, 4) for c, p in a.probabilities.items()}
-    row = {'file': upload.name, 'label': a.label, 'probability': round(a.probability, 4), 'error': ''}
+    label = a.label or a.note  # silent, or too quiet
+    row = {'file': upload.name, 'label': label, 'probability': round(a.probability, 4), 'error': ''}
     return row | scores
 
 

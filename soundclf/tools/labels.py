@@ -107,7 +107,7 @@ def label_queue(
         clf = Classifier.load(model)
         classes, answers = clf.classes, clf.predict_many(left)
     good = answers.error == ''
-    queue = answers[good].rename(columns={'predicted': 'suggestion'})
+    queue = answers[good].rename(columns={'best': 'suggestion'})
     queue = queue.sort_values(['probability', 'path'], ignore_index=True)
     queue = queue[['path', 'suggestion', 'probability']]
     queue.attrs.update(classes=classes, left_out=answers.error[~good].tolist())
@@ -117,7 +117,7 @@ def label_queue(
 def _no_answers(paths: list[str]) -> pd.DataFrame:
     "A table like that of `Classifier.predict_many`, without predictions."
     errors = [_header_error(p) for p in paths]
-    return pd.DataFrame({'path': paths, 'predicted': '', 'probability': np.nan, 'error': errors})
+    return pd.DataFrame({'path': paths, 'best': '', 'probability': np.nan, 'error': errors})
 
 
 def _header_error(path: str) -> str:
