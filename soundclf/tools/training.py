@@ -137,7 +137,7 @@ def _write_report(folder: Path, kind: str, predictions: pd.DataFrame, results: d
     plt.close(fig)
     write_json(results, folder / 'results.json')
 
-
+# %% ../../nbs/tools/training.ipynb #5549fc8a
 def _card(final: Run, record: dict, name: str, table: pd.DataFrame) -> str:
     recordings = f'{table.group.nunique()} recordings'
     data = f'{name}: {len(table)} clips, {recordings}; this model was trained on all of them'
