@@ -110,7 +110,7 @@ def _usable(path: Path, table: pd.DataFrame, given: bool) -> tuple[pd.DataFrame,
     table.attrs['near_duplicates'] = [*zip(pairs.path_a, pairs.path_b)]
     return table, torn + bad + twice
 
-
+# %% ../../nbs/core/folders.ipynb #2c8a4e73
 def _left_out(report: pd.DataFrame) -> list[LeftOut]:
     "The files of a report, each once."
     return [LeftOut(Path(p), problem) for p, problem in report.groupby('path').problem.first().items()]

@@ -51,7 +51,7 @@ class _Point:
     clips: float  # training clips, mean over the folds; of one class where only it is reduced
     answers: pd.DataFrame  # label, group, right (0 to 1, mean over the draws)
 
-
+# %% ../../nbs/core/learning_curve.ipynb #706c2d1c
 def _point(
     x: np.ndarray,  # [clips, width] embeddings
     table: pd.DataFrame,  # their clips table

@@ -261,7 +261,7 @@ def steps_told() -> Iterator[None]:
     finally:
         _IS_TOLD.reset(was)
 
-
+# %% ../../nbs/core/runtime.ipynb #b128770b
 def step(
     text: str,  # what is done now, e.g. "writing ONNX"
 ):

@@ -8,6 +8,7 @@ __all__ = ['SEPARATOR', 'split_labels', 'has_several', 'folder_labels', 'label_m
 # %% ../../nbs/core/several_labels.ipynb #0911c33d
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -39,10 +40,19 @@ def folder_labels(
     names: Sequence[str],  # the class folder of each clip
 ) -> list[str]:  # "dog|rain" for the folder dog+rain
     "Labels from the names of folders; a plus sign joins two only where each is a class elsewhere, too."
-    parts = {name: [part.strip() for part in name.split('+')] for name in set(names)}
-    seen = Counter(part for found in parts.values() for part in set(found))
-    joined = {name for name, found in parts.items() if len(found) > 1 and min(seen[p] for p in found) > 1}
-    return [SEPARATOR.join(parts[name]) if name in joined else name for name in names]
+    parts = {name: _joined(name) for name in set(names)}
+    seen = Counter(chain.from_iterable(set(found) for found in parts.values()))
+    return [SEPARATOR.join(parts[name]) if _known(parts[name], seen) else name for name in names]
+
+
+def _joined(name: str) -> list[str]:
+    "What a plus sign joins in the name of a folder."
+    return [part.strip() for part in name.split('+')]
+
+
+def _known(parts: list[str], seen: Counter) -> bool:
+    "Whether a name has several parts, each of which other folders have as well."
+    return len(parts) > 1 and all(seen[part] > 1 for part in parts)
 
 # %% ../../nbs/core/several_labels.ipynb #8b28cb14
 def label_matrix(

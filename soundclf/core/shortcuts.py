@@ -56,7 +56,7 @@ def add(
     pieces = (pieces - pieces.mean(1, keepdims=True)) * np.hanning(_WINDOW)
     self.spectrum += np.square(np.abs(np.fft.rfft(pieces))).sum(0)
 
-
+# %% ../../nbs/core/shortcuts.ipynb #7b6c3b05
 @patch
 def facts(self: _Sums) -> dict[str, float]:
     "The facts that the sums tell."
@@ -103,7 +103,7 @@ def _format(path: str) -> str:
     except (sf.LibsndfileError, OSError, RuntimeError):
         return ending
 
-
+# %% ../../nbs/core/shortcuts.ipynb #afe31661
 def file_facts(
     table: pd.DataFrame,  # a clips table
     n_jobs: int = 4,  # threads

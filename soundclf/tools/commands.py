@@ -91,7 +91,7 @@ def _warnings_as_sentences() -> Iterator[None]:
         finally:
             logging.getLogger().removeHandler(quiet)
 
-
+# %% ../../nbs/tools/commands.ipynb #0a817665
 def _warner() -> str:
     "The name of the module that gives a warning at the moment."
     frame = sys._getframe(2)

@@ -33,7 +33,7 @@ def check(
     _show(table, problems, report)
     return 0
 
-
+# %% ../../nbs/tools/commands_check.ipynb #99bdc824
 def _show(table, problems, report: dict):
     "Prints what was found."
     from soundclf.tools.training_report import data_lines

@@ -40,15 +40,15 @@ def models(
 # %% ../../nbs/tools/commands_models.ipynb #ffcc4a17
 def _list(as_json: bool) -> int:
     "Prints one line per model and the places."
-    places = {'models': str(models_dir()), 'data': str(data_dir())}
+    places = {'models_in': str(models_dir()), 'data_in': str(data_dir())}
     rows = [_about(name) for name in model_names()]
     if as_json:
         print(dumps({'models': rows, **places}))
         return 0
     for row in rows:
         show_line(f'{row["name"]}: {_line(row)}')
-    show_line(f'Your models: {places["models"]}')
-    show_line(f'Your data:   {places["data"]}')
+    show_line(f'Your models: {places["models_in"]}')
+    show_line(f'Your data:   {places["data_in"]}')
     return 0
 
 
@@ -101,7 +101,7 @@ def _show(name: str, as_json: bool) -> int:
         show_line(line)
     return 0
 
-
+# %% ../../nbs/tools/commands_models.ipynb #28c52489
 def _report(row: dict) -> list[str]:
     "The sentences of the training's report, where there is one."
     if not row.get('report'):

@@ -41,8 +41,7 @@ def similar(
     paths = audio_files([folder])
     with computing_on(device), tempfile.TemporaryDirectory() as tmp, kept(lambda: 'Nothing was written.'):
         stretches, alike, failed = _compared(sound, paths, _embedder(model, window), tmp)
-    best = sorted(range(len(alike)), key=lambda i: -alike[i])[:top]
-    rows = [(*stretches[i], round(float(alike[i]), 4)) for i in best]
+    rows = [(*stretches[i], round(float(alike[i]), 4)) for i in np.argsort(-alike, kind='stable')[:top]]
     for row in rows:
         show_line(_json_line(row) if json else _text_line(row))
     if out:
@@ -62,7 +61,7 @@ def _embedder(model: str, window: float):
             raise SoundclfError(f'{e} Or one of {", ".join(PRETRAINED)}.') from None
         raise
 
-
+# %% ../../nbs/tools/commands_similar.ipynb #690e1a7d
 def _compared(sound: str, paths: list[Path], embedder, tmp: str) -> tuple[list, np.ndarray, int]:
     "The stretches of all other files, their likeness to the example, and the exit code."
     from soundclf.tools.similar import VectorStore, similarities
@@ -101,7 +100,7 @@ def _json_line(row: tuple) -> str:
     path, start, end, alike = row
     return dumps({'path': path, 'start': round(start, 3), 'end': round(end, 3), 'similarity': alike})
 
-
+# %% ../../nbs/tools/commands_similar.ipynb #527ff67d
 def _write_rows(rows: list[tuple], out: str):
     with atomic_path(out) as tmp:
         lines = [csv_line(['path', 'start', 'end', 'similarity'])]

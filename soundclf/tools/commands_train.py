@@ -70,7 +70,7 @@ def clips_of(
         show_line(left_out_text(left_out), sys.stderr)
     return table
 
-
+# %% ../../nbs/tools/commands_train.ipynb #08174e6f
 def check_replaced(
     target: Path,  # where a model goes
     table,  # the clips it will be trained on
@@ -105,7 +105,7 @@ def _train(table, name: str, target: Path, settings: dict) -> int:
     show_line(f'Use it: soundclf predict --model {target} FILES')
     return 0
 
-
+# %% ../../nbs/tools/commands_train.ipynb #7e1e597a
 def _report(table, target: Path, recipe: str) -> dict:
     "The report of a training, printed."
     from soundclf.core.predictions import load_predictions
@@ -138,7 +138,6 @@ def evaluate(
     device: str = '',  # auto, cpu, cuda or mps; default: $SOUNDCLF_DEVICE, else cpu
 ) -> int:  # exit code
     "Measure a model on labelled sounds that it was not trained on."
-    from soundclf.core.predictions import relative_path
     from soundclf.tools.training_clips import trained_on
 
     if out:
@@ -149,7 +148,7 @@ def evaluate(
         name, predictions, record = _measured(model, table, device)
     for sentence in predictions.attrs['left_out']:
         show_line(f'left out: {sentence}', sys.stderr)
-    record |= _beside_accuracy(predictions, set(table.path[seen].map(relative_path)))
+    record |= _beside_accuracy(predictions, table.path[seen])
     for line in [dumps(record)] if json else _summary(record):
         show_line(line)
     if out:
@@ -167,13 +166,14 @@ def _measured(model: str, table, device: str) -> tuple:
         return clf.name, *evaluate_model(clf, table)
 
 
-def _beside_accuracy(predictions, seen: set[str]) -> dict:
+def _beside_accuracy(predictions, seen) -> dict:
     "What stands beside an accuracy: balance, the largest class, and the clips that the model knows."
     from soundclf.core.balance import balanced_accuracy, largest_class
+    from soundclf.core.predictions import relative_path
     from soundclf.core.results import protocol_record
 
     balance = {'balanced_accuracy': balanced_accuracy(predictions)}
-    known = predictions.path.isin(seen)
+    known = predictions.path.isin(set(seen.map(relative_path)))
     found = balance | {'largest_class': largest_class(predictions.label), 'trained_on': int(known.sum())}
     if 0 < known.sum() < len(known):
         found['new_clips'] = protocol_record(predictions[~known], 'nothing: the model was finished before')
@@ -203,7 +203,7 @@ def _summary(record: dict) -> list[str]:
         f'balanced accuracy: {interval_text(b["mean"], b["low"], b["high"])}; {share}',
     ]
 
-
+# %% ../../nbs/tools/commands_train.ipynb #7412991a
 def _known_clips(record: dict) -> list[str]:
     "A word about clips that the model was trained on."
     known, n = record['trained_on'], record['n']

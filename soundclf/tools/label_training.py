@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+# %% ../../nbs/tools/label_training.ipynb #2002a36d
 from ..core.artefact_schema import read_config
 from ..core.audio import Features
 from ..core.drawing import PALETTE, dot_with_interval, label_ticks, new_figure, save_figure
@@ -219,7 +220,7 @@ def train_labels(
     thresholds = [s['threshold'] for s in record['labels'].values()]
     return keep_model(run, folder, label_card(data, name, record, digest), {'thresholds': thresholds})
 
-
+# %% ../../nbs/tools/label_training.ipynb #43a39189
 def _save_labels(record: dict, folder: Path, profile: str):
     "Writes the figure of all labels."
     import matplotlib.pyplot as plt

@@ -38,7 +38,7 @@ def model_places() -> list[Path]:  # in the order of the search
     places = [package_models(), *checkout, models_dir(), *([old] if old.is_dir() else [])]
     return list(dict.fromkeys(places))
 
-
+# %% ../../nbs/tools/models.ipynb #29e7f6f9
 def model_names() -> list[str]:  # sorted
     "The names of the models there are."
     configs = [c for place in model_places() for c in place.glob('*/config.json')]
@@ -133,7 +133,7 @@ def rename_model(
         folder.rename(target)
     return target
 
-
+# %% ../../nbs/tools/models.ipynb #944a9fa6
 def delete_model(
     name: str,  # of a model of yours
 ) -> Path:  # the folder that was there

@@ -104,7 +104,7 @@ class _BeforeLast(nn.Module):
         self.network(x)
         return torch.stack(self.seen).mean(0)
 
-
+# %% ../../nbs/tools/similar.ipynb #2b89e717
 def _runner(network: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
     "A torch network as a function of arrays, on the device to compute on."
     device = best_device()
@@ -133,7 +133,7 @@ def vectors(
         except SoundclfError as e:
             yield Vector(str(path), 0.0, 0.0, None, str(e))
 
-
+# %% ../../nbs/tools/similar.ipynb #b9968d0b
 @patch
 def _windows(self: Embedder, path: str | Path) -> Iterator[tuple[float, float, np.ndarray]]:
     "Stretches of a file one after the other: start and end in seconds, fitted samples."

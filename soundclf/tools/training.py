@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+# %% ../../nbs/tools/training.ipynb #8bd4b685
 from ..core.checks import check_clips
 from ..core.clips import class_names
 from ..core.confusion import plot_confusions

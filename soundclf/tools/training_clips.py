@@ -36,7 +36,7 @@ def training_hashes(
     kept = read_json(file)
     return set(kept.get('sha256', ())) if isinstance(kept, dict) else set()
 
-
+# %% ../../nbs/tools/training_clips.ipynb #0d669fea
 def trained_on(
     model: str | Path,  # a model's folder, or an ONNX file in it
     table: pd.DataFrame,  # a clips table

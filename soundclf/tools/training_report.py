@@ -129,7 +129,7 @@ def _label_issues(predictions: pd.DataFrame) -> list[dict] | None:
     except ModuleNotFoundError:
         return None
 
-
+# %% ../../nbs/tools/training_report.ipynb #8dbce2f1
 def _curve(table: pd.DataFrame, recipe: str) -> dict | None:
     "The learning curve of a linear probe from cached embeddings; None for networks that are trained."
     if recipe not in FROZEN:
