@@ -16,14 +16,16 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import chunked, patch
 
-from ..core.audio import Features, fit_clip, load_clip, seconds_of
+from ..core.audio import Features, fit_clip, load_clip
+from ..core.decoding import seconds_of
 from ..core.files import SoundclfError
 from ..core.runtime import progress
+from ..core.stretches import Stretch, cut_windows, load_source, read_stretch
 from .answers import Prediction, Rules, chosen_labels, limit_of, rules_of, threshold_of, voted
 from .engines import open_model
 from .models import model_path
 from .rows import answer_row, error_row, growing_batches, read_ahead, row_columns
-from .windows import Window, check_depth, check_window, cut_windows, level_note, to_samples
+from .windows import Window, check_depth, check_window, level_note, to_samples
 
 # %% ../../nbs/tools/classifier.ipynb #3c5bb473
 class Classifier:
@@ -44,6 +46,11 @@ class Classifier:
         self.name = name
         self.rules = rules or Rules()
         self.threshold = threshold_of(self.rules, threshold, name)
+
+    def __repr__(self) -> str:
+        classes = f'{len(self.classes)} classes ({", ".join(self.classes[:5])}{", …" * (len(self.classes) > 5)})'
+        f = self.features
+        return f'Classifier {self.name}: {classes}, {f.duration:g} s at {f.sample_rate:,} Hz'
 
 # %% ../../nbs/tools/classifier.ipynb #bae93483
 @patch
@@ -149,11 +156,16 @@ def judge(
 @patch
 def windows(
     self: Classifier,
-    sound: str | Path | np.ndarray,  # an audio file, or samples (channels x frames, or frames)
+    sound: str
+    | Path
+    | Stretch
+    | np.ndarray,  # a file, a part of one, or samples (channels x frames, or frames)
     sample_rate: int | None = None,  # of the samples, Hz; not needed for a file
 ) -> list[Window]:  # one for a sound that fits the model, else those of `stream`
     "The windows whose mean is the answer."
     f = self.features
+    if isinstance(sound, Stretch):
+        return self.windows(*read_stretch(sound))
     if isinstance(sound, (str, Path)):
         if _fits(sound, f):
             return self.judge(load_clip(sound, f)[None], [(0.0, seconds_of(sound))])
@@ -165,10 +177,11 @@ def windows(
         return self.judge(fit_clip(wave, sample_rate, f)[None], [(0.0, seconds)])
     return list(self.stream(wave, sample_rate=sample_rate))
 
-
-def _fits(path: str | Path, features: Features) -> bool:
-    "Whether a file is not longer than the model's input, but for a millisecond."
-    return seconds_of(path) <= features.duration + 1e-3
+# %% ../../nbs/tools/classifier.ipynb #297a55f3
+def _fits(source: str | Path | Stretch, features: Features) -> bool:
+    "Whether a sound is not longer than the model's input, but for a millisecond."
+    seconds = source.end - source.start if isinstance(source, Stretch) else seconds_of(source)
+    return seconds <= features.duration + 1e-3
 
 # %% ../../nbs/tools/classifier.ipynb #62fcde19
 @patch
@@ -246,7 +259,7 @@ def _load(self: Classifier, path: str | Path) -> _Clip:
     try:
         if not _fits(path, self.features):
             return _Clip(path)
-        return _Clip(path, load_clip(path, self.features))
+        return _Clip(path, load_source(path, self.features))
     except SoundclfError as e:
         return _Clip(path, error=str(e))
 

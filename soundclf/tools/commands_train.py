@@ -26,6 +26,7 @@ def train(
     seed: int = 42,  # weights, batches, augmentation
     quick: bool = False,  # a look: a few epochs
     epochs: int = 0,  # of the training; 0 for the recipe's own
+    sample_rate: int = 0,  # Hz, for scratch: above 44100 it hears ultrasound; 0 for that of the recordings
     group_by: str = '',  # what of a file's name tells its recording; see `soundclf data --help`
     device: str = '',  # auto, cpu, cuda or mps; default: $SOUNDCLF_DEVICE, else auto
     replace: bool = False,  # overwrite a model of other classes
@@ -37,12 +38,14 @@ def train(
     known_name(recipe, KINDS, 'recipe')
     name = dataset_name(folder)
     target = Path(out or models_dir() / _model_name(name.removeprefix('own-')))
-    resumed = 'What is trained so far is kept: the same command goes on from there.'
-    settings = {'kind': recipe, 'seed': seed, 'profile': 'quick' if quick else 'full', 'epochs': epochs}
-    with computing_on(device), training_lock(target), kept(lambda: resumed):
+    how = {'kind': recipe, 'seed': seed, 'epochs': epochs, 'sample_rate': sample_rate}
+    with computing_on(device), training_lock(target), kept(lambda: _RESUMED):
         table = clips_of(folder, group_by)
         check_replaced(target, table, replace)
-        return _train(table, name, target, settings)
+        return _train(table, name, target, how | {'profile': 'quick' if quick else 'full'})
+
+# %% ../../nbs/tools/commands_train.ipynb #5f443ff2
+_RESUMED = 'What is trained so far is kept: the same command goes on from there.'
 
 # %% ../../nbs/tools/commands_train.ipynb #f1c2d3e4
 def _model_name(folder_name: str) -> str:
@@ -79,9 +82,11 @@ def check_replaced(
     "Raises `SoundclfError` where a model of other classes is in the way; says it for one of the same."
     if not (target / 'config.json').is_file():
         return
+    from soundclf.core.several_labels import label_matrix
+
     config = read_json(target / 'config.json')
     old = config.get('classes') if isinstance(config, dict) else None
-    if old == sorted(set(table.label)):
+    if old == label_matrix(table)[1]:
         show_line(f'{target} holds a model of these classes, which the new one will replace.')
     elif not replace:
         names = f'of other classes ({", ".join(map(str, old))})' if old else 'that cannot be read'
@@ -96,12 +101,25 @@ def _train(table, name: str, target: Path, settings: dict) -> int:
     train_model(table, name, target, **settings)
     results = read_json(target / 'results.json')
     model = results['models'][settings['kind']]
+    if 'several_labels' in model:
+        return _labels_made(model['several_labels'], target)
     for record in model['protocols'].values():
         show_line(f'accuracy on clips left out: {_accuracy(record)}')
     step('looking at the clips and the answers')
     model['report'] = _report(table, target, settings['kind'])
     write_json(results, target / 'results.json')
     show_line(f'Made: {target} (model, CARD.md, confusion.png, results.json).')
+    show_line(f'Use it: soundclf predict --model {target} FILES')
+    return 0
+
+# %% ../../nbs/tools/commands_train.ipynb #b91a56a2
+def _labels_made(record: dict, target: Path) -> int:
+    "Says what a model with several labels is worth, and where it is."
+    from soundclf.tools.label_training import label_lines
+
+    for line in label_lines(record):
+        show_line(line)
+    show_line(f'Made: {target} (model, CARD.md, labels.png, results.json).')
     show_line(f'Use it: soundclf predict --model {target} FILES')
     return 0
 
@@ -118,7 +136,10 @@ def _report(table, target: Path, recipe: str) -> dict:
 
 # %% ../../nbs/tools/commands_train.ipynb #6031e906
 def _what_is_in(table) -> str:
-    clips = f'{len(table)} clips, {table.label.nunique()} classes'
+    from soundclf.core.several_labels import has_several, label_matrix
+
+    several = ' (some clips have several)' if has_several(table) else ''
+    clips = f'{len(table)} clips, {len(label_matrix(table)[1])} classes{several}'
     return f'{clips}, {table.group.nunique()} recordings, {table.fold.nunique()} folds'
 
 
@@ -152,7 +173,7 @@ def evaluate(
     for line in [dumps(record)] if json else _summary(record):
         show_line(line)
     if out:
-        _save_evaluation(name, predictions, Path(out))
+        _save_evaluation(name, predictions, record, Path(out))
     return 0
 
 # %% ../../nbs/tools/commands_train.ipynb #f925df85
@@ -172,6 +193,8 @@ def _beside_accuracy(predictions, seen) -> dict:
     from soundclf.core.predictions import relative_path
     from soundclf.core.results import protocol_record
 
+    if '|' in ''.join(predictions.label):  # several labels have measures of their own
+        return {}
     balance = {'balanced_accuracy': balanced_accuracy(predictions)}
     known = predictions.path.isin(set(seen.map(relative_path)))
     found = balance | {'largest_class': largest_class(predictions.label), 'trained_on': int(known.sum())}
@@ -189,11 +212,15 @@ def _labelled(folder: str):
         return load_dataset(folder)
     return labelled_clips(folder).assign(fold=1)
 
-
+# %% ../../nbs/tools/commands_train.ipynb #36206506
 def _summary(record: dict) -> list[str]:
     "A record in sentences."
     from soundclf.core.metrics import interval_text
 
+    if 'mean_average_precision' in record:
+        from soundclf.tools.label_training import label_lines
+
+        return label_lines(record)
     scores = f'macro-F1 {record["macro_f1"]["mean"]:.3f}, ECE {record["ece"]:.3f}'
     b, largest = record['balanced_accuracy'], record['largest_class']
     share = f'largest class: {largest["label"]}, {100 * largest["share"]:.1f} % of the clips'
@@ -217,13 +244,18 @@ def _known_clips(record: dict) -> list[str]:
     return []
 
 # %% ../../nbs/tools/commands_train.ipynb #568425e0
-def _save_evaluation(name: str, predictions, folder: Path):
+def _save_evaluation(name: str, predictions, record: dict, folder: Path):
+    "Writes the predictions and their figure."
     from soundclf.core.confusion import plot_confusions
     from soundclf.core.drawing import save_figure
     from soundclf.core.predictions import save_predictions
+    from soundclf.tools.label_training import plot_labels
 
     save_predictions(predictions, folder / 'predictions.csv')
-    save_figure(plot_confusions({name: predictions}, cols=1), folder / 'confusion.png')
+    if 'mean_average_precision' in record:
+        save_figure(plot_labels(record), folder / 'labels.png')
+    else:
+        save_figure(plot_confusions({name: predictions}, cols=1), folder / 'confusion.png')
 
 # %% ../../nbs/tools/commands_train.ipynb #d3547c86dat
 def data(

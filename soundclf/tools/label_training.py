@@ -35,6 +35,8 @@ from soundclf.core.several_labels import (
     mean_average_precision,
     resampled,
 )
+
+# %% ../../nbs/tools/label_training.ipynb #d77e695f
 from ..core.splits import fold_splits
 from ..core.stretches import sources
 from .cards import keep_model
@@ -161,7 +163,7 @@ def evaluate_labels(
     table: pd.DataFrame,  # clips, labels as for `split_labels`
 ) -> tuple[pd.DataFrame, dict]:  # (predictions, their record)
     "A model's answers and their measures; `attrs['left_out']` lists the files that cannot be decoded."
-    answers = clf.predict_many(table.path.tolist())
+    answers = clf.predict_many(sources(table))
     good = (answers.error == '').to_numpy()
     if not good.any():
         raise SoundclfError('None of the clips can be decoded: check the folder.')

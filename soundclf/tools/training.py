@@ -13,6 +13,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..core.audio import Features
+from ..core.front_ends import unheard_text
+from ..core.stretches import seconds_used, sources
+
 # %% ../../nbs/tools/training.ipynb #8bd4b685
 from ..core.checks import check_clips
 from ..core.clips import class_names
@@ -48,11 +52,15 @@ def run_splits(
     seed: int = 42,  # weights, batches, augmentation
     profile: str = 'full',  # quick shortens the training to a look
     epochs: int = 0,  # of the training; 0 for the recipe's own
+    sample_rate: int = 0,  # Hz, of a network from scratch; 0 for that of the recordings, up to 44.1 kHz
 ) -> tuple[pd.DataFrame, list[Run]]:  # (predictions of all splits, the runs)
     "One run of a recipe per split."
     if known_name(kind, KINDS, 'recipe') == 'scratch':
         recipe = _with_epochs(shortened(Recipe(), profile), epochs, kind)
-        return cross_validate(table, splits, recipe, features_for(table), folder, seed)
+        return cross_validate(table, splits, recipe, features_for(table, sample_rate), folder, seed)
+    if sample_rate:
+        trouble = f'{kind} is a pretrained network with a sample rate of its own'
+        raise SoundclfError(f'{trouble}: leave --sample-rate out, or choose scratch.')
     from soundclf.fastai_transfer import cross_tune
 
     recipe = _with_epochs(_transfer_recipe(kind, profile), epochs, kind)
@@ -105,26 +113,33 @@ def train_model(
     profile: str = 'full',  # quick shortens the training to a look
     runs: str | Path | None = None,  # where single runs go; default: `runs` in the folder
     epochs: int = 0,  # of the training; 0 for the recipe's own
-) -> Path:  # `folder`: model, card, results.json, confusion.png, predictions.csv
+    sample_rate: int = 0,  # Hz, see `run_splits`
+) -> Path:  # `folder`: model, card, results.json, confusion.png (labels.png), predictions.csv
     """A model of the table's classes with its cross-validated accuracy and its ONNX export.
 
     Finished runs are found again, so a stopped training goes on.
     Raises `SoundclfError` while another training writes to the folder."""
     folder = Path(folder)
-    settings = kind, Path(runs or folder / 'runs'), seed, profile, epochs
     with training_lock(folder):
         if has_several(table):
-            keep_training_hashes(table, folder)
-            return train_labels(table, name, folder, kind, seed, profile)
-        known, others = split_others(table)
-        splits = fold_splits(known)
-        predictions, tested = _named_runs('fold', known, splits, *settings)
-        final_split = _all_clips(known)
-        _, (final,) = _named_runs('model of all clips', known, [final_split], *settings)
-        fitted = fit_answers(Study(known, others, splits, tested, final, final_split.train), predictions)
-        results = _results(name, kind, predictions, tested, seed, profile)
-        keep_training_hashes(table, folder)
-        return _kept(folder, kind, final, known, predictions, results, fitted)
+            train_labels(table, name, folder, kind, seed, profile)
+        else:
+            runs = Path(runs or folder / 'runs')
+            _train(table, name, folder, (kind, runs, seed, profile, epochs, sample_rate))
+        return keep_training_hashes(table, folder).parent
+
+# %% ../../nbs/tools/training.ipynb #88eb57cc
+def _train(table: pd.DataFrame, name: str, folder: Path, settings: tuple):
+    "Trains on clips with one label each; the settings are those of `run_splits`."
+    kind, _, seed, profile, *_ = settings
+    known, others = split_others(table)
+    splits = fold_splits(known)
+    predictions, tested = _named_runs('fold', known, splits, *settings)
+    final_split = _all_clips(known)
+    _, (final,) = _named_runs('model of all clips', known, [final_split], *settings)
+    fitted = fit_answers(Study(known, others, splits, tested, final, final_split.train), predictions)
+    results = _results(name, kind, predictions, tested, seed, profile)
+    _keep(folder, kind, final, known, predictions, results, fitted)
 
 # %% ../../nbs/tools/training.ipynb #a7b8c9d2
 def _all_clips(table: pd.DataFrame) -> Split:
@@ -151,13 +166,13 @@ def _write_report(folder: Path, kind: str, predictions: pd.DataFrame, results: d
     write_json(results, folder / 'results.json')
 
 # %% ../../nbs/tools/training.ipynb #d65916d4
-def _kept(folder: Path, kind: str, final: Run, table, predictions, results: dict, fitted: Fitted) -> Path:
-    "The folder with the model, its report and its card."
+def _keep(folder: Path, kind: str, final: Run, table, predictions, results: dict, fitted: Fitted):
+    "Writes the model, its report and its card."
     record = results['models'][kind]
     record['answers'] = fitted.record
     _write_report(folder, kind, predictions, results)
     card = _card(final, record, results['dataset'], table)
-    return keep_model(final.folder, folder, card, fitted.answers, fitted.reference)
+    keep_model(final.folder, folder, card, fitted.answers, fitted.reference)
 
 
 def _card(final: Run, record: dict, name: str, table: pd.DataFrame) -> str:
@@ -168,7 +183,22 @@ def _card(final: Run, record: dict, name: str, table: pd.DataFrame) -> str:
     if silent := silent_clips(table):
         limits += f' It was trained on {len(silent)} silent clips.'
     config = read_json(final.folder / 'config.json')
+    limits += _seconds_text(table) + _unheard(table, Features(**config['features']))
     return model_card(config, record, data, licence, limits, record['answers'])
+
+# %% ../../nbs/tools/training.ipynb #eeb81dc6
+def _seconds_text(table: pd.DataFrame) -> str:
+    "How much of each class was trained on, and what was labelled and is not used."
+    used = seconds_used(table)
+    shares = ', '.join(f'{label} {row.used:,.0f} s' for label, row in used.iterrows())
+    unused = used.left_out.sum()
+    return f' Trained on: {shares}.' + (f' Labelled and not used: {unused:,.0f} s.' if unused >= 1 else '')
+
+
+def _unheard(table: pd.DataFrame, features: Features) -> str:
+    "What the recordings hold above the band that the model hears."
+    text = unheard_text(table, features)
+    return f' {text[0].upper()}{text[1:]}.' if text else ''
 
 # %% ../../nbs/tools/training.ipynb #561f8af2
 def silent_clips(
@@ -212,7 +242,7 @@ def evaluate_model(
         return evaluate_labels(clf, table)
     for label in class_names(table):
         known_name(label, clf.classes, 'class in this model')
-    answers = clf.predict_many(table.path.tolist())
+    answers = clf.predict_many(sources(table))
     good = (answers.error == '').to_numpy()
     if not good.any():
         raise SoundclfError('None of the clips can be decoded: check the folder.')
