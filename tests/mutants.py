@@ -126,7 +126,7 @@ VALUES = [
     ('core/loop', 'warm = (1 + int(n)) / (10 + int(n))', 'warm = 1.0'),
     ('core/batches', 'model.eval()', 'model.train()'),
     ('core/audio', 'start = (n - samples) // 2', 'start = 0'),
-    ('core/audio', 'wave.mean(0, keepdims=True)', 'wave[:1]'),
+    ('core/levels', 'wave.mean(0, keepdims=True)', 'wave[:1]'),
     ('core/clips', 'return sorted(table.label.unique())', 'return list(table.label.unique())'),
     ('core/front_ends', 'torch.log(self.mel(wave) + self.floor)', 'torch.log10(self.mel(wave) + self.floor)'),
     ('core/store', 'fit_length(kept[None], max(len(kept), rate // 20))[0]', 'kept'),

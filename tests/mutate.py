@@ -48,6 +48,7 @@ FIRST = {  # module -> the part of the guards that knows it best
     'core/features': LEAK + 'features',
     'core/folders': LEAK + 'copy',
     'core/keys': LEAK + 'key',
+    'core/levels': PROPERTIES,
     'core/loop': LEAK + 'average',
     'core/metrics': PROPERTIES,
     'core/predictions': PROPERTIES,

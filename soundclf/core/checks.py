@@ -30,7 +30,7 @@ class _Examined(NamedTuple):
     frames: int = 0  # samples of one channel
     rate: int = 0  # Hz
 
-
+# %% ../../nbs/core/checks.ipynb #052792e5
 def _examine(path: str, shortest: float, silence: float) -> _Examined:
     "What one file holds, read in blocks, and its problems."
     level = _Level()
@@ -73,7 +73,7 @@ class _Level:
         loudest = np.max(self.powers)
         return bool(np.isfinite(loudest) and self.mean_power < 0.01 * loudest)
 
-
+# %% ../../nbs/core/checks.ipynb #48aa8fb1
 def _level_problems(frames: int, level: _Level, silence: float) -> dict[str, str]:
     "The first problem that samples of this level have, if any."
     if frames == 0:

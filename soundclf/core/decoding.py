@@ -27,7 +27,7 @@ class _Forward(sf.SoundFile):
     def seekable(self) -> bool:
         return False
 
-
+# %% ../../nbs/core/decoding.ipynb #cbae9be1
 class Recording:
     "A sound file, to be read block by block; raises `SoundclfError` for what cannot be decoded."
 
@@ -66,7 +66,7 @@ def _by_libsndfile(self: Recording, frames: int) -> Iterator[np.ndarray]:
         elif not self.frames:
             raise
 
-
+# %% ../../nbs/core/decoding.ipynb #0d8a6d32
 @patch
 def _by_ffmpeg(self: Recording, frames: int) -> Iterator[np.ndarray]:
     "The blocks that FFmpeg reads, without what an encoder puts behind the end of an MP4 file."
@@ -100,7 +100,7 @@ def damage(self: Recording) -> str:
     texts = [f'is damaged (missing: {", ".join(lost)}), and the rest is used'] if lost else []
     return '; '.join([*texts, header.remark] if header.remark else texts)
 
-
+# %% ../../nbs/core/decoding.ipynb #f91cad06
 @patch
 def _skipped(self: Recording) -> list[tuple[int, int]]:
     "The stretches of an Ogg file that libsndfile passed over, as FFmpeg sees them."
@@ -115,7 +115,7 @@ def _skipped(self: Recording) -> list[tuple[int, int]]:
     end = [] if header.frames - frames / rate < header.sample_rate / 10 else [(frames, header.frames * rate)]
     return [(round(a / rate), round(b / rate)) for a, b in [*gaps, *end]]
 
-
+# %% ../../nbs/core/decoding.ipynb #1ca106a1
 @patch
 def warn(self: Recording):
     "Warns of damage, and of channels that cancel each other, once all blocks were read."
@@ -145,7 +145,7 @@ def seconds_of(
     "The length of a recording, as far as it can be told without decoding it."
     return header_of(path).seconds
 
-
+# %% ../../nbs/core/decoding.ipynb #4cf55c5e
 def decode(
     path: str | Path,  # an audio file
     start: int = 0,  # first frame to read
@@ -166,7 +166,7 @@ def decode(
             break
     return np.concatenate(parts, 1), header.sample_rate
 
-
+# %% ../../nbs/core/decoding.ipynb #715e2095
 def _sought(path: str | Path, start: int, stop: int | None) -> np.ndarray:
     "The samples of a stretch, without reading what precedes it."
     with refusing(path), sf.SoundFile(system_name(path)) as file:

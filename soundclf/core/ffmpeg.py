@@ -19,21 +19,19 @@ from .files import SoundclfError
 _MISSING_INDEX = 'an MP4 file without its index, as a recorder leaves that was cut off'
 
 
-def _av():
+def _av(path: str | Path):
     "PyAV, imported when it is first needed."
     try:
         import av
     except ImportError:
-        raise SoundclfError(
-            'This recording needs PyAV, which is not installed: run `pip install av`.'
-        ) from None
+        raise SoundclfError(f'{path} needs PyAV, which is not installed: run `pip install av`.') from None
     return av
 
-
+# %% ../../nbs/core/ffmpeg.ipynb #b5aeee1d
 @contextmanager
 def _stream(path: str | Path, demuxer: str, options: Sequence[tuple[str, str]]) -> Iterator[tuple]:
     "(PyAV, the container, its first stream of sound); failures inside are `SoundclfError`s."
-    av = _av()
+    av = _av(path)
     try:
         with open(path, 'rb') as file:
             with av.open(file, format=demuxer, options=dict(options), metadata_errors='replace') as container:
@@ -48,7 +46,7 @@ def _stream(path: str | Path, demuxer: str, options: Sequence[tuple[str, str]]) 
         reason = _MISSING_INDEX if demuxer == 'mov' else 'FFmpeg finds no sound in it'
         raise SoundclfError(f'{path} cannot be decoded ({reason}): copy it again from its source.') from None
 
-
+# %% ../../nbs/core/ffmpeg.ipynb #d8f53909
 def _frames(av, container, stream) -> Iterator:
     "The frames that can be decoded; what is damaged is passed over."
     for _ in range(100):  # one reading error more and we give up
@@ -68,7 +66,7 @@ def _decoded(av, packet) -> list:
         return []
 
 # %% ../../nbs/core/ffmpeg.ipynb #6d4a2664
-_DECODED_TO_COUNT = ('flac', 'caf')  # their packets tell no length, and decoding costs little
+_DECODED_TO_COUNT = ('flac', 'caf', 'ogg')  # where libsndfile failed, and packets tell no length
 
 
 class StreamHeader(NamedTuple):
@@ -79,7 +77,7 @@ class StreamHeader(NamedTuple):
     channels: int
     claimed: int  # samples of one channel that the header promises; 0 where it says nothing
 
-
+# %% ../../nbs/core/ffmpeg.ipynb #30f38e82
 def ffmpeg_header(
     path: str | Path,  # a file
     demuxer: str,  # what FFmpeg calls its format
@@ -100,7 +98,7 @@ def ffmpeg_header(
         ticks = _ticks(av, container, stream)
         return StreamHeader(max(0, round(ticks * stream.time_base * rate)), rate, channels, claimed)
 
-
+# %% ../../nbs/core/ffmpeg.ipynb #b1a7ca73
 def _ticks(av, container, stream) -> int:
     "The length of all packets, in the stream's unit of time."
     first, end, total = None, 0, 0
@@ -135,7 +133,7 @@ def ffmpeg_blocks(
         pieces = _pieces(av, container, stream, gaps if demuxer in _TIMED else None)
         yield from reblocked(pieces, frames)
 
-
+# %% ../../nbs/core/ffmpeg.ipynb #a698bdc2
 def reblocked(
     pieces: Iterable[np.ndarray],  # samples, channels x any number
     frames: int,  # wanted number
@@ -177,7 +175,7 @@ def _is_gap(n: int, at: int, rate: int, gaps: list[tuple[int, int]]) -> bool:
     filled = sum(b - a for a, b in gaps)
     return 0.05 * rate < at - n <= _MOST_SILENCE * rate - filled
 
-
+# %% ../../nbs/core/ffmpeg.ipynb #219f7d74
 def _silence(channels: int, frames: int) -> Iterator[np.ndarray]:
     while frames > 0:
         yield np.zeros((channels, min(frames, 65536)), 'float32')

@@ -61,7 +61,7 @@ def _stamp(path: str | Path) -> tuple[int, int]:
         raise SoundclfError(f'{path} cannot be decoded (not a file): name a recording.')
     return found.st_size, found.st_mtime_ns
 
-
+# %% ../../nbs/core/headers.ipynb #18d261de
 @lru_cache(4096)
 def _header(path: str, size: int, changed: int) -> Header:
     "The header of a file of this size and time."
@@ -106,7 +106,7 @@ def system_name(
     "A path as the system knows it: soundfile itself refuses a name that is not UTF-8."
     return str(path) if os.name == 'nt' else os.fsencode(path)
 
-
+# %% ../../nbs/core/headers.ipynb #412af12c
 def _check_bounds(path: str, header: Header):
     "Raises `SoundclfError` for what no recording has: it is damage, and may cost all the memory there is."
     if not 1000 <= header.sample_rate <= 1_000_000:
@@ -127,7 +127,7 @@ def _by_ffmpeg(path: str, demuxer: str, options: tuple = (), remark: str = '') -
     lost = claimed if claimed - frames > found.sample_rate / 10 else 0
     return Header('ffmpeg', frames, found.sample_rate, found.channels, lost, remark, demuxer, options)
 
-
+# %% ../../nbs/core/headers.ipynb #c5ef1b34
 def _by_libsndfile(path: str, demuxer: str, size: int) -> Header:
     "What libsndfile finds, checked; what FFmpeg finds where libsndfile is wrong or finds nothing."
     try:
@@ -166,7 +166,7 @@ def _rescued(path: str, demuxer: str, is_damaged: bool) -> Header:
         remark = 'is damaged, and what can be read of it is used' if is_damaged else ''
     return header._replace(remark=remark)
 
-
+# %% ../../nbs/core/headers.ipynb #56855d54
 def _has_second(path: str, demuxer: str) -> bool:
     "Whether one WAV or AIFF file was put behind another."
     with open(path, 'rb') as file:
@@ -206,7 +206,7 @@ def _check_wav(path: str, header: Header, size: int) -> Header:
     remark = f'tells a length of {header.seconds:.1f} s, and {found.seconds:.1f} s are there and used'
     return found._replace(remark=remark)
 
-
+# %% ../../nbs/core/headers.ipynb #2b54fd67
 def _chunks(path: str, size: int) -> tuple[int, int]:
     "(the length of the samples that the file tells, bytes at its end that belong to no chunk)"
     told = 0
@@ -253,7 +253,7 @@ def _page_end(pages: mmap.mmap, at: int) -> int:
     n = int.from_bytes(pages[at + 26 : at + 27], 'little')
     return at + 27 + n + sum(pages[at + 27 : at + 27 + n])
 
-
+# %% ../../nbs/core/headers.ipynb #84ff748b
 def _check_flac(path: str, header: Header, size: int) -> Header:
     "The header of a FLAC file, or what FFmpeg finds in several that were put one behind the other."
     with open(path, 'rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -277,16 +277,21 @@ def _check_mp3(path: str, header: Header, size: int) -> Header:
     return header
 
 
+_TOLD = rb'(?:Xing|Info)...(?:[\x02\x06\x0a\x0e]|[\x03\x07\x0b\x0f]....)(....)'
+
+# %% ../../nbs/core/headers.ipynb #89e70401
 def _told_end(path: str) -> int:
     "Where the file ends according to its first frame; 0 where that tells nothing."
     with open(path, 'rb') as file:
         start = tag_size(file.read(10))
         file.seek(start)
-        frame = file.read(1500)
-    told = re.search(
-        rb'(?:Xing|Info)...(?:[\x02\x06\x0a\x0e]|[\x03\x07\x0b\x0f]....)(....)', frame, re.DOTALL
-    )
-    return start + int.from_bytes(told[1], 'big') if told else 0
+        told = re.search(_TOLD, file.read(1500), re.DOTALL)
+        if not told:
+            return 0
+        end = start + int.from_bytes(told[1], 'big')
+        file.seek(end)
+        has_tag = re.search(rb'APETAGEX|LYRICSBEGIN', file.read(2000))
+        return os.path.getsize(path) if has_tag else end
 
 
 _CHECKS = {'wav': _check_wav, 'ogg': _check_ogg, 'flac': _check_flac, 'mp3': _check_mp3}

@@ -25,7 +25,7 @@ def has_other_scale(
         return False
     return bool(100 < peak < LOUDEST or (wave == np.round(wave)).all())
 
-
+# %% ../../nbs/core/levels.ipynb #7bb17c5f
 def believable(
     wave: np.ndarray,  # samples
     name: str,  # what errors call them
@@ -55,7 +55,7 @@ def cancels(
     powers = np.square(wave).mean(1)
     return bool(np.square(wave.mean(0)).mean() < 0.01 * powers.max())
 
-
+# %% ../../nbs/core/levels.ipynb #5435f3f1
 def mix_down(
     wave: np.ndarray,  # samples, channels x frames
 ) -> np.ndarray:  # 1 x frames

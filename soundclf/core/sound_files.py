@@ -62,7 +62,7 @@ def left_out_text(
     parts = [_counted(reason, kind, paths) for (reason, kind), paths in alike.items()]
     return f'not used: {", ".join(parts)}' if parts else ''
 
-
+# %% ../../nbs/core/sound_files.ipynb #2987a44c
 def _counted(reason: str, kind: str, paths: list[Path]) -> str:
     "One part of `left_out_text`; a reason without a form for several follows the noun."
     if len(paths) == 1:
@@ -78,7 +78,13 @@ def find_sounds(
 ) -> Found:
     "The sounds in a folder and what is left out; raises `SoundclfError` where there are no sounds."
     folder = Path(folder)
-    if not folder.is_dir():
+    try:
+        is_folder = stat.S_ISDIR(os.stat(folder).st_mode)
+    except PermissionError:
+        raise SoundclfError(f'{folder} may not be read: give permission to read it.') from None
+    except (OSError, ValueError):
+        is_folder = False
+    if not is_folder:
         raise SoundclfError(f'{folder} is not a folder: give one that holds sounds.')
     walk = _Walk(folder)
     left_out = sorted(walk.left_out)
@@ -88,7 +94,7 @@ def find_sounds(
         raise SoundclfError(f'{folder} holds no sounds{why and f" ({why})"}: expected files of {kinds}.')
     return Found(sorted(walk.files), left_out)
 
-
+# %% ../../nbs/core/sound_files.ipynb #11169286
 def find_audio(
     folder: str | Path,  # searched at any depth
 ) -> list[Path]:  # sorted; nothing hidden
@@ -103,34 +109,39 @@ class _Walk:
     "One walk through a folder: real folders first, then those that links lead to."
 
     def __init__(self, folder: Path):
-        self.files, self.left_out, self.links = [], [], []
-        self.above = {os.path.realpath(folder), *map(str, Path(os.path.realpath(folder)).parents)}
-        self.seen = set()
-        self.read(folder)
-        while self.links:
-            self.follow(self.links.pop(0))
-
-    def read(self, folder: Path):
-        "Sorts what a folder and its real folders hold."
-        self.seen.add(os.path.realpath(folder))
-        try:
-            names = sorted(os.listdir(folder))
-        except OSError as e:
-            self.left_out.append(LeftOut(folder, _reason(e), 'folder'))
-            return
-        names = [n for n in names if not n.startswith('.') and n not in _LITTER]
-        if not names:
-            self.left_out.append(LeftOut(folder, 'empty', 'folder'))
-        for name in names:
-            self.sort(folder / name)
+        self.files, self.left_out = [], []
+        self.folders, self.links, self.seen = [folder], [], set()
+        real = Path(os.path.realpath(folder))
+        self.above = {str(real), *map(str, real.parents)}
+        while self.folders or self.links:
+            if self.folders:
+                self.read(self.folders.pop())
+            else:
+                self.follow(self.links.pop(0))
 
     def follow(self, link: Path):
-        "Reads the folder behind a link, unless it was read or holds the folder that we began with."
+        "Takes the folder behind a link, unless it was read or holds the folder that we began with."
         target = os.path.realpath(link)
         if target in self.seen or target in self.above:
             self.left_out.append(LeftOut(link, 'read already', 'link'))
         else:
-            self.read(link)
+            self.folders.append(link)
+
+# %% ../../nbs/core/sound_files.ipynb #d66e842e
+@patch
+def read(self: _Walk, folder: Path):
+    "Sorts what a folder holds."
+    self.seen.add(os.path.realpath(folder))
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as e:
+        self.left_out.append(LeftOut(folder, _reason(e), 'folder'))
+        return
+    names = [n for n in names if not n.startswith('.') and n not in _LITTER]
+    if not names:
+        self.left_out.append(LeftOut(folder, 'empty', 'folder'))
+    for name in names:
+        self.sort(folder / name)
 
 # %% ../../nbs/core/sound_files.ipynb #e1c6439d
 @patch
@@ -139,12 +150,12 @@ def sort(self: _Walk, path: Path):
     try:
         mode = os.stat(path).st_mode
     except OSError as e:
-        self.left_out.append(LeftOut(path, _reason(e), 'link' if path.is_symlink() else 'file'))
+        self.left_out.append(LeftOut(path, _reason(e), 'link' if os.path.islink(path) else 'file'))
         return
-    if stat.S_ISDIR(mode) and path.is_symlink():
+    if stat.S_ISDIR(mode) and os.path.islink(path):
         self.links.append(path)
     elif stat.S_ISDIR(mode):
-        self.read(path)
+        self.folders.append(path)
     elif not stat.S_ISREG(mode):
         self.left_out.append(LeftOut(path, 'not a regular file'))
     elif not os.access(path, os.R_OK):
@@ -154,7 +165,7 @@ def sort(self: _Walk, path: Path):
     else:
         self.left_out.append(LeftOut(path, 'no sound'))
 
-
+# %% ../../nbs/core/sound_files.ipynb #c345b570
 def _reason(error: OSError) -> str:
     "Why the operating system refuses a path."
     if isinstance(error, PermissionError):
