@@ -36,8 +36,15 @@ class _Sums:
     channels: int = 0
     frames: int = 0
     power: float = 0.0  # sum of squares over frames and channels
-    silent: int = 0  # frames without sound in any channel
+    silent: int = 0  # frames of pieces without sound in any channel
     spectrum: np.ndarray = field(default_factory=lambda: np.zeros(_WINDOW // 2 + 1))
+
+# %% ../../nbs/core/shortcuts.ipynb #be3c4bd3
+def _silent_frames(block: np.ndarray, piece: int = 64) -> int:
+    "The frames of pieces that are silent as a whole; a tone that crosses zero is none."
+    peak = np.abs(block).max(0)
+    peak = np.pad(peak, (0, -len(peak) % piece)).reshape(-1, piece).max(1)
+    return min(block.shape[1], piece * int((peak < _QUIET).sum()))
 
 # %% ../../nbs/core/shortcuts.ipynb #b47eecd1
 @patch
@@ -50,7 +57,7 @@ def add(
     self.rate, self.channels = rate, len(block)
     self.frames += block.shape[1]
     self.power += float(np.square(block, dtype='float64').sum())
-    self.silent += int((np.abs(block).max(0) < _QUIET).sum())
+    self.silent += _silent_frames(block)
     n = -block.shape[1] % _WINDOW
     pieces = np.pad(block, ((0, 0), (0, n))).reshape(-1, _WINDOW)
     pieces = (pieces - pieces.mean(1, keepdims=True)) * np.hanning(_WINDOW)
