@@ -69,7 +69,7 @@ class _List:
         limit = f', {self.product:,} in product' if self.product < math.inf else ''
         return f'a list of at most {self.longest:,}, each {self.of}{limit}'
 
-
+# %% ../../nbs/core/artefact_schema.ipynb #cd3107bd
 def _one_of(*words: str) -> _Text:
     return _Text('|'.join(words), f'one of {", ".join(words)}')
 

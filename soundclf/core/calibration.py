@@ -36,7 +36,7 @@ def _platt_targets(
     found[np.arange(len(y)), y] = 1 - doubt
     return found
 
-
+# %% ../../nbs/core/calibration.ipynb #79eea840
 def fit_temperature(
     proba: np.ndarray,  # [clips, classes], of clips that the model was not trained on
     y: np.ndarray,  # their class numbers

@@ -41,7 +41,7 @@ class OpenedProbe(nn.Module):
         log_proba = logits.softmax(2).mean(1).clamp_min(1e-12).log()
         return Opened(log_proba, views.mean(1), -logits.mean(1).logsumexp(1))
 
-
+# %% ../../nbs/core/heads.ipynb #6197cc4a
 class OpenedHead(nn.Module):
     "A network that ends in a linear layer: features to `Opened`."
 

@@ -74,7 +74,7 @@ def fit_reference(
     parts = mean, matrix, centres, strange.reshape(-1, matrix.shape[1]), np.zeros(terms), np.ones(terms)
     return Reference(*(np.asarray(part, 'float32') for part in parts))
 
-
+# %% ../../nbs/core/unknown.ipynb #df20800b
 def _centres_of(x: np.ndarray | None, most: int = 8) -> np.ndarray:
     "At most so many centres of points without classes."
     from sklearn.cluster import KMeans

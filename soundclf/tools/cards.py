@@ -39,8 +39,7 @@ def model_card(
         f'- Weights: SHA-256 {config["weights_sha256"]}',
         '',
         *_protocol_rows(record['protocols']),
-        '',
-        *(_answer_lines(answers) if answers else []),
+        *(['', *_answer_lines(answers)] if answers else ['']),
     ]
     return '\n'.join(lines)
 

@@ -23,21 +23,27 @@ def live(
     file: str = '',  # take this recording, at its own pace, in place of a microphone
     seconds: float = 0.0,  # length of a recording; 0 for the model's own
     every: float = 0.5,  # seconds between answers when listening
+    threshold: float = -1.0,  # share of known sounds that keep their label; below 0 the model's own
 ) -> int:  # exit code
     "Name what the microphone records: R records, Q quits; or --listen."
     from soundclf.tools.classifier import Classifier
     from soundclf.tools.live import list_devices, listen_loop, record_loop
 
-    found = list_devices() if devices or not file else []
+    names = list_devices() if devices or not file else []
     if devices:
-        print(*map(visible, found), sep='\n')
-        return 0
-    clf = Classifier.load(model)
+        return _show(names)
+    clf = Classifier.load(model, threshold=None if threshold < 0 else threshold)
     with kept(lambda: 'Recordings from the microphone are not kept.'):
         if listen:
             listen_loop(_source(file, device), clf, every, sys.stdin if sys.stdin.isatty() else None)
         else:
             record_loop(lambda: _source(file, device), clf, seconds or None)
+    return 0
+
+# %% ../../nbs/tools/commands_listen.ipynb #9c2ef299
+def _show(names: list[str]) -> int:
+    "Prints names, one per line; returns the exit code."
+    print(*map(visible, names), sep='\n')
     return 0
 
 # %% ../../nbs/tools/commands_listen.ipynb #187ab6d0

@@ -8,6 +8,8 @@ __all__ = ['audio_files', 'check_writable', 'predict', 'export']
 # %% ../../nbs/tools/commands_predict.ipynb #8c0f5238
 import os
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from json import dumps
 from pathlib import Path
 
@@ -18,6 +20,8 @@ from ..core.files import SoundclfError, known_name
 from ..core.runtime import progress
 from ..core.sheets import GrowingFile, csv_line, to_cell
 from ..core.sound_files import find_audio
+from .answers import Rules, answer_text, chosen_labels, coverage_text
+from .rows import row_columns
 from .terminal import kept, show_line
 
 # %% ../../nbs/tools/commands_predict.ipynb #372e82d6
@@ -55,44 +59,84 @@ def predict(
     model: str = 'scratch',  # a model's name, its folder, or an ONNX file
     engine: str = 'auto',  # torch, onnx, or auto
     json: bool = False,  # one JSON object per line instead of text
+    top: int = 1,  # classes to name, the most probable first
+    threshold: float = -1.0,  # share of known sounds that keep their label; below 0 the model's own
+    coverage: float = 0.0,  # a set of labels that holds the true one with this probability, e.g. 0.9
+    per_class: bool = False,  # sets with a limit for each class
     timeline: bool = False,  # what happens when, in segments
     window: float = 0.0,  # seconds per window of a timeline; 0 for the model's own length
     hop: float = 0.0,  # seconds between windows; 0 for half a window
     out: str = '',  # also write a table here (.csv), or with --timeline segments (.csv, or .txt for Audacity)
-) -> int:  # exit code
+) -> int:  # exit code: 1 if a file cannot be decoded, 3 if one is silent or too quiet
     "Name sounds: one line per file, or with --timeline one per segment."
     from soundclf.tools.classifier import Classifier
 
-    if out:
-        check_writable(out, ('.csv', '.txt') if timeline else ('.csv',))
+    _check_request(out, timeline, coverage)
+    style = _Style(json, top, coverage, per_class)
     paths = audio_files(files)
-    clf = Classifier.load(model, engine)
+    clf = Classifier.load(model, engine, None if threshold < 0 else threshold)
     if timeline:
         return _print_timelines(clf, paths, json, window or None, hop or None, out)
-    return _print_answers(clf, paths, json, out)
+    return _print_answers(clf, paths, style, out)
+
+# %% ../../nbs/tools/commands_predict.ipynb #0fe68c75
+def _check_request(out: str, timeline: bool, coverage: float):
+    "Raises `SoundclfError` for what cannot be written, or does not go together."
+    if out:
+        check_writable(out, ('.csv', '.txt') if timeline else ('.csv',))
+    if timeline and coverage:
+        raise SoundclfError('Sets of labels are for whole files: leave out --timeline or --coverage.')
+
+# %% ../../nbs/tools/commands_predict.ipynb #986b276a
+@dataclass(frozen=True)
+class _Style:
+    "How answers are written."
+
+    as_json: bool = False  # one object per line
+    top: int = 1  # classes to name
+    coverage: float = 0.0  # of sets of labels; 0 for one label
+    per_class: bool = False  # a limit for each class
+
+    def __post_init__(self):
+        if self.top < 1:
+            raise SoundclfError(f'--top {self.top} names no class: give 1 or more.')
+
+
+def _probabilities(row: dict) -> dict[str, float]:
+    "The probability of every class in a row."
+    return {k[2:]: v for k, v in row.items() if k.startswith('p_')}
+
+
+def _labels(row: dict, style: _Style, rules: Rules) -> list[str]:
+    "The set of labels of a row; empty for a sound without an answer, and where none is asked for."
+    if not style.coverage or row['error'] or not row['predicted']:
+        return []
+    return chosen_labels(rules, _probabilities(row), style.coverage, style.per_class)
 
 # %% ../../nbs/tools/commands_predict.ipynb #42d4245e
-def _print_answers(clf, paths: list[Path], as_json: bool, out: str) -> int:
+def _print_answers(clf, paths: list[Path], style: _Style, out: str) -> int:
     "Prints one line per file and writes its row, both at once; returns the exit code."
-    columns = ['path', 'predicted', 'probability', *(f'p_{c}' for c in clf.classes), 'error']
+    if style.coverage:
+        show_line(coverage_text(clf.rules, style.coverage, style.per_class), sys.stderr)
+    columns = row_columns(clf.classes) + ['labels'] * bool(style.coverage)
     table = GrowingFile(out, csv_line(columns)) if out else None
-    rows, failed, done = clf.predict_each(paths), 0, 0
+    rows, codes, done = clf.predict_each(paths), set(), 0
     if not sys.stdout.isatty():  # on a terminal, the lines show how far it is
         rows = progress(rows, 'predict', len(paths))
     with kept(lambda: f'{done} of {len(paths)} files were answered{_place(table)}.'):
         for row in rows:
+            row = row | {'labels': ' | '.join(_labels(row, style, clf.rules))}
             if table:
                 table.add(csv_line(to_cell(row[c]) for c in columns))
-            line = _json_line(row) if as_json else _text_line(row)
-            show_line(line, sys.stderr if row['error'] and not as_json else None)
-            failed, done = failed or int(row['error'] != ''), done + 1
-    return failed
+            _show_row(row, style, clf.rules)
+            codes.add(_code(row))
+            done += 1
+    return 1 if 1 in codes else max(codes, default=0)
 
 
-def _text_line(row: dict) -> str:
-    if row['error']:
-        return f'{row["path"]}: {row["error"]}'
-    return f'{row["path"]}: {row["predicted"]} ({100 * row["probability"]:.0f} %)'
+def _code(row: dict) -> int:
+    "The exit code that one row alone would give."
+    return 1 if row['error'] else 0 if row['predicted'] else 3
 
 # %% ../../nbs/tools/commands_predict.ipynb #7e8b477e
 def _place(file: GrowingFile | None) -> str:
@@ -102,16 +146,36 @@ def _place(file: GrowingFile | None) -> str:
     return f'; {file.lines} are in {file.path}' if file.begun else f'; {file.path} is as it was'
 
 # %% ../../nbs/tools/commands_predict.ipynb #f62088ff
-def _json_line(row: dict) -> str:
+def _show_row(row: dict, style: _Style, rules: Rules):
+    "Prints the line of a row; errors go to the standard error, unless they are JSON."
+    labels = _labels(row, style, rules)
+    if style.as_json:
+        show_line(_json_line(row, style, labels))
+    else:
+        show_line(_text_line(row, style, labels), sys.stderr if row['error'] else None)
+
+
+def _text_line(row: dict, style: _Style, labels: Sequence[str] = ()) -> str:
+    if row['error']:
+        return f'{row["path"]}: {row["error"]}'
+    if style.coverage and row['predicted']:
+        return f'{row["path"]}: {{{", ".join(labels)}}}'
+    text = answer_text(row['predicted'], row['note'], _probabilities(row), style.top)
+    return f'{row["path"]}: {text}'
+
+# %% ../../nbs/tools/commands_predict.ipynb #d43fd050
+def _json_line(row: dict, style: _Style, labels: Sequence[str] = ()) -> str:
     if row['error']:
         return dumps({'path': row['path'], 'error': row['error']})
-    answer = {
-        'path': row['path'],
-        'label': row['predicted'],
-        'probability': round(row['probability'], 6),
-        'probabilities': {k[2:]: round(v, 6) for k, v in row.items() if k.startswith('p_')},
-    }
-    return dumps(answer)
+    probabilities = {c: round(p, 6) for c, p in _probabilities(row).items()}
+    answer = {'path': row['path'], 'label': row['predicted'], 'best': row['best'], 'note': row['note']}
+    answer['probability'] = round(row['probability'], 6)
+    answer['unlike'] = None if np.isnan(row['unlike']) else round(row['unlike'], 4)
+    if style.top > 1:
+        answer['top'] = sorted(probabilities.items(), key=lambda item: -item[1])[: style.top]
+    if style.coverage:
+        answer |= {'coverage': style.coverage, 'labels': list(labels)}
+    return dumps(answer | {'probabilities': probabilities})
 
 # %% ../../nbs/tools/commands_predict.ipynb #8f91987f
 def _print_timelines(clf, paths: list[Path], as_json: bool, window, hop, out: str) -> int:
@@ -125,7 +189,7 @@ def _print_timelines(clf, paths: list[Path], as_json: bool, window, hop, out: st
     with kept(lambda: f'{done} segments were printed{_place(file)}.'):
         for path in paths:
             try:
-                for segment in segments_of(clf.stream(path, window, hop), clf.classes):
+                for segment in segments_of(clf.stream(path, window, hop), clf.classes, clf.score_limit):
                     if file:
                         file.add_segment(segment)
                     show_line(_segment_line(path, segment, as_json))

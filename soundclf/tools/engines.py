@@ -52,7 +52,7 @@ def load_model(
 
     return load_artefact(folder, network_builder(read_config(folder, _NEEDED)['kind']))
 
-
+# %% ../../nbs/tools/engines.ipynb #eea3999d
 def waveform_model(
     folder: str | Path,  # a model's folder
     scored: bool = False,  # give scores as well, where the model has a reference

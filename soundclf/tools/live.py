@@ -18,6 +18,7 @@ import numpy as np
 
 from ..core.audio import decode, fit_clip, read_blocks
 from ..core.files import SoundclfError
+from .answers import Prediction, answer_text
 from .classifier import Classifier
 from .terminal import bars, keys, level_db
 
@@ -152,7 +153,7 @@ def listen(
     source: Iterator[Block],  # blocks
     clf: Classifier,  # a model
     every: float = 0.5,  # seconds between answers
-) -> Iterator[tuple[float, np.ndarray]]:  # (seconds so far, probabilities [classes])
+) -> Iterator[tuple[float, Prediction]]:  # (seconds so far, the answer)
     "Answers about the last seconds of a source, again and again."
     held, now, last = np.zeros(0, 'float32'), 0.0, 0.0
     for wave, rate in source:
@@ -160,7 +161,8 @@ def listen(
         now += len(wave) / rate
         if now - last >= every - 1e-9:
             last = now
-            yield now, clf.proba(fit_clip(held[None], rate, clf.features)[None])[0]
+            waves = fit_clip(held[None], rate, clf.features)[None]
+            yield now, clf.vote(clf.judge(waves, [(now - len(held) / rate, now)]))
 
 # %% ../../nbs/tools/live.ipynb #e2168f4a
 def record_loop(
@@ -185,10 +187,16 @@ def record_loop(
 
 # %% ../../nbs/tools/live.ipynb #7dfdd235
 def _answer(clf: Classifier, wave: np.ndarray, rate: int) -> str:
-    "A chart, and the most probable class below it."
+    "A chart, and the answer below it."
     a = clf.predict(wave, rate)
     chart = bars(clf.classes, np.array(list(a.probabilities.values())), level=level_db(wave))
-    return f'{chart}\n{a.label} ({100 * a.probability:.0f} %)'
+    return f'{chart}\n{answer_text(a.label, a.note, a.probabilities)}'
+
+# %% ../../nbs/tools/live.ipynb #2bc2a7a9
+def _chart(clf: Classifier, answer: Prediction) -> str:
+    "The bars of a sound, and the answer in a line that is always as long."
+    text = answer_text(answer.label, answer.note, answer.probabilities)
+    return f'{bars(clf.classes, list(answer.probabilities.values()))}\n  {text:<78.78}'
 
 # %% ../../nbs/tools/live.ipynb #733f44e9
 def listen_loop(
@@ -202,8 +210,8 @@ def listen_loop(
     out, n, drawn = out or sys.stdout, 0, 0
     hint = ', Q quits' if file is not None else ''
     with _keys_or_none(file) as key:
-        for now, proba in listen(source, clf, every):
-            chart = f'{bars(clf.classes, proba)}\n  {now:.1f} s{hint}\n'
+        for now, answer in listen(source, clf, every):
+            chart = f'{_chart(clf, answer)}\n  {now:.1f} s{hint}\n'
             up = f'\x1b[{drawn}A' if drawn and out.isatty() else ''
             out.write(up + chart)
             out.flush()

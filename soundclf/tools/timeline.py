@@ -27,40 +27,47 @@ class _Stretch(NamedTuple):
 
     start: float  # seconds
     end: float  # seconds
-    label: str  # the class of the highest mean probability
+    label: str  # the class of the highest mean probability; empty where nothing can be named
     probability: float  # that mean
 
 
 def _stretches(
     windows: Iterable[Window],  # in order
     classes: Sequence[str],  # the classifier's
+    limit: float,  # of the score
 ) -> Iterator[_Stretch]:  # each as soon as no later window can cover it
     "The answer between every two neighbouring borders of windows."
     recent = []  # windows that reach beyond what is decided
     for window in windows:
         if recent:
-            yield from _decided(recent, window.start, classes)
+            yield from _decided(recent, window.start, classes, limit)
         recent = [w for w in recent if w.end > window.start] + [window]
     if recent:
-        yield from _decided(recent, max(w.end for w in recent), classes)
+        yield from _decided(recent, max(w.end for w in recent), classes, limit)
 
 # %% ../../nbs/tools/timeline.ipynb #ca3efc87
-def _decided(recent: list[Window], until: float, classes: Sequence[str]) -> Iterator[_Stretch]:
+def _decided(recent: list[Window], until: float, classes: Sequence[str], limit: float) -> Iterator[_Stretch]:
     "The stretches from the start of the last window to a time."
     borders = {recent[-1].start, until, *(w.end for w in recent if recent[-1].start < w.end < until)}
     cuts = sorted(borders)
     for start, end in zip(cuts, cuts[1:]):
-        mean = np.array([w.proba for w in recent if w.end > start]).mean(0)
+        voting = [w for w in recent if w.end > start and not w.note]
+        if not voting or np.mean([w.score for w in voting]) > limit:
+            yield _Stretch(start, end, '', 0.0)
+            continue
+        mean = np.array([w.proba for w in voting]).mean(0)
         yield _Stretch(start, end, classes[int(mean.argmax())], mean.max())
 
 # %% ../../nbs/tools/timeline.ipynb #8b6632ed
 def segments_of(
     windows: Iterable[Window],  # from `Classifier.stream`
     classes: Sequence[str],  # the classifier's
+    limit: float = np.inf,  # of the score, see `Classifier.score_limit`; a sound above it is no segment
 ) -> Iterator[dict]:  # start (s), end (s), label, probability
-    "The segments of a recording, each as soon as it is finished."
-    for _, parts in groupby(_stretches(windows, classes), attrgetter('label')):
-        yield _joined(pd.DataFrame(parts))
+    "The segments of a recording, each as soon as it is finished; nothing where no window can be named."
+    for label, parts in groupby(_stretches(windows, classes, limit), attrgetter('label')):
+        if label:
+            yield _joined(pd.DataFrame(parts))
 
 
 def _joined(parts: pd.DataFrame) -> dict:
@@ -75,9 +82,10 @@ def _joined(parts: pd.DataFrame) -> dict:
 def timeline(
     windows: Iterable[Window],  # from `Classifier.stream`
     classes: Sequence[str],  # the classifier's
+    limit: float = np.inf,  # of the score, as for `segments_of`
 ) -> pd.DataFrame:  # start (s), end (s), label, probability
-    "The segments of a recording, without gaps or overlaps."
-    found = segments_of(windows, classes)
+    "The segments of a recording, without overlaps; there are gaps where nothing can be named."
+    found = segments_of(windows, classes, limit)
     return pd.DataFrame(found, columns=['start', 'end', 'label', 'probability'])
 
 # %% ../../nbs/tools/timeline.ipynb #94174720

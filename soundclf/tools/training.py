@@ -27,7 +27,8 @@ from ..scratch_cnn import Recipe, cross_validate
 from .cards import keep_model, model_card
 from .classifier import Classifier
 from .engines import load_model
-from .fitting import Fitted, Study, fit_answers, split_others
+from .fitting import Fitted, fit_answers
+from .left_out import Study, split_others
 
 # %% ../../nbs/tools/training.ipynb #48d9d029
 KINDS = ('mn04', 'mn04-finetuned', 'squeezenet', 'squeezenet-finetuned', 'scratch')

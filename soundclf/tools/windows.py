@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SILENT', 'QUIET', 'Window', 'level_note', 'sliding_windows', 'check_window', 'to_samples',
-           'check_depth', 'mono_blocks']
+           'check_depth', 'mono_blocks', 'cut_windows']
 
 # %% ../../nbs/tools/windows.ipynb #21b5d2e4
 from collections.abc import Iterable, Iterator
@@ -155,3 +155,15 @@ def _mixed(blocks: Iterable[np.ndarray], name: str | Path) -> Iterator[np.ndarra
     "The mean of a recording's channels; raises `SoundclfError` for values that are not numbers."
     for block in blocks:
         yield believable(block, name).mean(0)
+
+# %% ../../nbs/tools/windows.ipynb #0ea1c70b
+def cut_windows(
+    source: str | Path | np.ndarray | Iterable[np.ndarray],  # a file, samples, or blocks of samples
+    sample_rate: int | None,  # of samples or blocks, Hz; not needed for a file
+    rate: int,  # wanted, Hz
+    window: float,  # seconds per window
+    hop: float,  # seconds from one window to the next
+) -> Iterator[tuple[int, np.ndarray]]:  # (first sample, window)
+    "The windows of a recording at another sample rate."
+    blocks = mono_blocks(source, sample_rate, rate)
+    return sliding_windows(blocks, round(window * rate), round(hop * rate))
