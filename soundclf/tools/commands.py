@@ -18,12 +18,13 @@ from fastcore.script import anno_parser
 from ..core.files import SoundclfError, known_name
 from .commands_listen import label, live
 from .commands_predict import export, predict
+from .commands_serve import serve
 from .commands_train import data, evaluate, train
 from .commands_tune import tune
 from .terminal import Terminated, error_sentence, show_line
 
 # %% ../../nbs/tools/commands.ipynb #8fec14d5
-COMMANDS = {f.__name__: f for f in (predict, train, evaluate, tune, export, live, data, label)}
+COMMANDS = {f.__name__: f for f in (predict, train, evaluate, tune, export, live, data, label, serve)}
 EXTRAS = {
     'onnxruntime': 'onnx',
     'sounddevice': 'live',
