@@ -6,9 +6,10 @@ pipe."""
 # %% auto #0
 __all__ = ['ModelKey', 'model_key', 'OpenModels', 'answers_of', 'work']
 
-# %% ../../nbs/tools/serve_models.ipynb #19be7228
+# %% ../../nbs/tools/serve_models.ipynb #55a0439b
 import contextlib
 import os
+import signal
 from collections import OrderedDict
 from collections.abc import Sequence
 from copy import copy
@@ -85,13 +86,14 @@ def _shell(models: OpenModels, key: ModelKey) -> Classifier | str:
     except Exception as e:
         return _sentence(e)
 
-# %% ../../nbs/tools/serve_models.ipynb #ef69de73
+# %% ../../nbs/tools/serve_models.ipynb #680fd987
 def work(
     pipe: Connection,  # to the server
     engine: str,  # torch, onnx, or auto
     first: ModelKey | None,  # the model to open at once
 ):
     "The life of a worker, until the other end of its pipe is closed."
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which then closes the pipe
     os.environ |= {'OMP_NUM_THREADS': '1', 'SOUNDCLF_THREADS': '1'}  # there is a worker per core
     models = OpenModels(engine)
     if first:

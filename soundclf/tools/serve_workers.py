@@ -6,7 +6,7 @@ more."""
 # %% auto #0
 __all__ = ['WorkerDied', 'Worker', 'Item', 'Line', 'Pool']
 
-# %% ../../nbs/tools/serve_workers.ipynb #43835428
+# %% ../../nbs/tools/serve_workers.ipynb #3c91e259
 import contextlib
 import math
 import multiprocessing
@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 
 import numpy as np
 from fastcore.basics import patch
@@ -26,7 +27,7 @@ from .classifier import Classifier
 from .serve_limits import Refused
 from .serve_models import ModelKey, work
 
-# %% ../../nbs/tools/serve_workers.ipynb #9b61c042
+# %% ../../nbs/tools/serve_workers.ipynb #cf8b5c03
 class WorkerDied(Exception):
     "A worker ended before it answered."
 
@@ -51,6 +52,7 @@ class Worker:
             self.pipe.send((key, waves, spans))
             return self.pipe.recv()
         except (EOFError, OSError):
+            self.stop()  # its pipe closes a moment before it is gone
             raise WorkerDied from None
         finally:
             watch.cancel()
@@ -184,11 +186,12 @@ class Pool:
         self.line.put(item)
         return item.future
 
-# %% ../../nbs/tools/serve_workers.ipynb #a47bc0c7
+# %% ../../nbs/tools/serve_workers.ipynb #486ee77e
 @patch
 def _serve(self: Pool):
     "The life of a thread: batches go to its worker until the line is closed."
     if hasattr(signal, 'pthread_sigmask'):  # Ctrl-C is for the server; workers inherit this
+        resource_tracker.ensure_running()  # which would let it through again
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     worker = self._living(None)
     while batch := self.line.take(self.batch):
