@@ -48,9 +48,10 @@ class Classifier:
         self.threshold = threshold_of(self.rules, threshold, name)
 
     def __repr__(self) -> str:
-        classes = f'{len(self.classes)} classes ({", ".join(self.classes[:5])}{", …" * (len(self.classes) > 5)})'
-        f = self.features
-        return f'Classifier {self.name}: {classes}, {f.duration:g} s at {f.sample_rate:,} Hz'
+        more = ', …' if len(self.classes) > 5 else ''
+        classes = f'{len(self.classes)} classes ({", ".join(self.classes[:5])}{more})'
+        duration, rate = self.features.duration, self.features.sample_rate
+        return f'Classifier {self.name}: {classes}, {duration:g} s at {rate:,} Hz'
 
 # %% ../../nbs/tools/classifier.ipynb #bae93483
 @patch

@@ -24,13 +24,14 @@ from .commands_check import check
 from .commands_listen import label, live
 from .commands_models import models
 from .commands_predict import export, predict
+from .commands_serve import serve
 from .commands_similar import embed, similar
 from .commands_train import data, evaluate, train
 from .commands_tune import tune
 from .terminal import Terminated, error_sentence, show_line
 
 # %% ../../nbs/tools/commands.ipynb #8fec14d5
-_ALL = (predict, train, evaluate, check, data, label, live, similar, embed, models, export, tune)
+_ALL = (predict, train, evaluate, check, data, label, live, similar, embed, models, export, tune, serve)
 COMMANDS = {f.__name__: f for f in _ALL}
 EXTRAS = {
     'onnxruntime': 'onnx',

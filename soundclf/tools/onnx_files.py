@@ -15,6 +15,7 @@ import numpy as np
 from ..core.artefact_schema import parsed_config, warn_older
 from ..core.audio import Features
 from ..core.files import SoundclfError
+from ..core.runtime import thread_count
 
 # %% ../../nbs/tools/onnx_files.ipynb #29e7e26f
 class OnnxEngine:
@@ -31,14 +32,14 @@ class OnnxEngine:
         return tuple(found) if len(found) > 1 else found[0]
 
 # %% ../../nbs/tools/onnx_files.ipynb #5cbe973e
-def _onnx_session(file: Path, threads: int = 2):
-    "An ONNX Runtime session of a file; raises `SoundclfError` where there can be none."
+def _onnx_session(file: Path):
+    "An ONNX Runtime session of a file, on `$SOUNDCLF_THREADS` threads or 2; raises `SoundclfError`."
     try:
         import onnxruntime
     except ImportError:
         raise SoundclfError(f'{file} needs ONNX Runtime: install soundclf with its extra `onnx`.') from None
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = thread_count(None if os.environ.get('SOUNDCLF_THREADS') else 2)
     options.log_severity_level = 3
     options.add_session_config_entry('session.model_external_initializers_file_folder_path', os.devnull)
     try:

@@ -1,0 +1,229 @@
+"""Loads `soundclf serve` on this machine with good and bad files: python scripts/load_test.py --minutes 10
+
+Starts a server, sends it mixed requests from several clients, and kills a worker in the middle. Prints
+throughput, latencies, memory, and the throughput as a ratio to `Classifier.predict_many` on the same files.
+Ends with 1 if an answer was wrong or lost, or if memory grew by more than a tenth after the first minute."""
+
+import argparse
+import io
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psutil
+import soundfile as sf
+
+ROOT = Path(__file__).parents[1]
+COMMAND = 'from soundclf.tools.commands import main\nif __name__ == "__main__": main()\n'
+RATE = 44100  # Hz
+
+
+def make_sounds(folder: Path, n: int) -> list[Path]:
+    "Clips of five seconds, of noise and tones of several levels."
+    rng = np.random.default_rng(0)
+    time = np.arange(5 * RATE) / RATE
+    for i in range(n):
+        wave = rng.uniform(0.01, 0.3) * rng.standard_normal(len(time))
+        wave += rng.uniform(0, 0.5) * np.sin(2 * np.pi * rng.uniform(100, 8000) * time)
+        sf.write(folder / f'{i:03}.wav', np.clip(wave, -1, 1), RATE)
+    return sorted(folder.glob('*.wav'))
+
+
+def wav_of(seconds: float, channels: int = 1, rate: int = 8000) -> bytes:
+    out = io.BytesIO()
+    sf.write(out, np.full((round(seconds * rate), channels), 0.1), rate, format='WAV')
+    return out.getvalue()
+
+
+def bad_requests() -> list[tuple[int, dict]]:
+    "Requests that must be refused, with the status of the refusal."
+    return [
+        (422, {'files': {'file': ('text.wav', b'this is no sound')}}),
+        (422, {'files': {'file': ('empty.wav', b'')}}),
+        (422, {'files': {'file': ('cut.flac', b'fLaC' + bytes(100))}}),
+        (413, {'files': {'file': ('long.wav', wav_of(700))}}),
+        (413, {'files': {'file': ('many.wav', wav_of(0.1, channels=12))}}),
+        (413, {'files': {'file': ('big.wav', bytes(21_000_000))}}),
+        (404, {'files': {'file': ('good.wav', wav_of(1))}, 'params': {'model': '../scratch'}}),
+        (400, {'content': b'--x\r\ncut', 'headers': {'Content-Type': 'multipart/form-data; boundary=x'}}),
+    ]
+
+
+class Load:
+    "Clients that send requests until the time is over."
+
+    def __init__(self, address: str, sounds: list[Path], expected: list[dict], files: int, bad: float):
+        self.address, self.files, self.bad = address, files, bad
+        self.sounds = [(p.name, p.read_bytes()) for p in sounds]
+        self.expected = {row['path'].split('/')[-1]: row for row in expected}
+        self.refusals = bad_requests()
+        self.counts, self.seconds, self.wrong = Counter(), [], []
+        self.over = threading.Event()
+
+    def client(self, seed: int):
+        "One client: it sends, checks, and sends again."
+        draw = random.Random(seed)
+        with httpx.Client(base_url=self.address, timeout=120) as client:
+            while not self.over.is_set():
+                try:
+                    self.send_bad(client, draw) if draw.random() < self.bad else self.send_good(client, draw)
+                except httpx.HTTPError as e:
+                    self.wrong.append(f'lost: {type(e).__name__} {e}')
+
+    def send_good(self, client: httpx.Client, draw: random.Random):
+        chosen = draw.sample(self.sounds, min(self.files, len(self.sounds)))
+        start = time.perf_counter()
+        answer = client.post('/predict', files=[('file', sound) for sound in chosen])
+        if answer.status_code == 503:
+            self.counts['told to try again'] += 1
+            time.sleep(float(answer.headers['Retry-After']))
+            return
+        self.seconds.append(time.perf_counter() - start)
+        if answer.status_code != 200:
+            self.wrong.append(f'{answer.status_code}: {answer.text[:200]}')
+            return
+        for (name, _), row in zip(chosen, answer.json()['answers'], strict=True):
+            self.check(name, row)
+
+    def check(self, name: str, row: dict):
+        "Compares an answer to that of the classifier."
+        wanted = self.expected[name]
+        self.counts['clips'] += 1
+        same = row.get('label') == wanted['predicted'] and row['file'] == name
+        if not same or any(abs(p - wanted[f'p_{c}']) > 1e-4 for c, p in row['probabilities'].items()):
+            self.wrong.append(f'{name}: {row}')
+
+    def send_bad(self, client: httpx.Client, draw: random.Random):
+        status, request = draw.choice(self.refusals)
+        answer = client.post('/predict', **request)
+        self.counts['refused'] += 1
+        if answer.status_code not in (status, 503) or not answer.json()['error'].endswith('.'):
+            self.wrong.append(f'{answer.status_code} in place of {status}: {answer.text[:200]}')
+
+
+def start_server(options: list[str]) -> tuple[subprocess.Popen, str]:
+    "A server on a free port, and its address."
+    command = [sys.executable, '-c', COMMAND, 'serve', '--port', '0', *options]
+    environment = os.environ | {'PYTHONPATH': str(ROOT)}
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    line = server.stdout.readline()
+    if not line:
+        sys.exit('the server did not start')
+    return server, re.search(r'http://\S+', line).group()
+
+
+def megabytes(process: psutil.Process) -> tuple[float, float]:
+    "Memory of the server and of its workers."
+    workers = 0.0
+    for child in process.children(recursive=True):
+        try:
+            workers += child.memory_info().rss / 1e6
+        except psutil.NoSuchProcess:
+            continue
+    return process.memory_info().rss / 1e6, workers
+
+
+def kill_a_worker(process: psutil.Process):
+    "kill -9 for the worker that has worked most."
+    workers = [c for c in process.children() if 'spawn_main' in ' '.join(c.cmdline())]
+    max(workers, key=lambda c: c.cpu_times().user).send_signal(signal.SIGKILL)
+
+
+def run_load(load: Load, server: psutil.Process, minutes: float, clients: int) -> list[tuple]:
+    "Runs the clients; rows of seconds and megabytes of the server and its workers."
+    threads = [threading.Thread(target=load.client, args=(seed,)) for seed in range(clients)]
+    start, rows, killed = time.perf_counter(), [], False
+    for thread in threads:
+        thread.start()
+    while (now := time.perf_counter() - start) < 60 * minutes:
+        time.sleep(min(5, 6 * minutes))
+        rows.append((now, *megabytes(server)))
+        if not killed and now > 30 * minutes:
+            kill_a_worker(server)
+            killed = True
+    load.over.set()
+    for thread in threads:
+        thread.join()
+    return rows
+
+
+def batch_size(text: str) -> float:
+    "Mean number of sounds in a batch, from the server's counters."
+    total, count = (re.search(rf'soundclf_batch_sounds_{k} (\S+)', text).group(1) for k in ('sum', 'count'))
+    return float(total) / float(count)
+
+
+def baseline(clf, sounds: list[Path]) -> tuple[list[dict], float]:
+    "The right answers, and clips per second of `predict_many`."
+    clf.predict_many(sounds[:16])
+    start = time.perf_counter()
+    rows = clf.predict_many(sounds).to_dict('records')
+    return rows, len(sounds) / (time.perf_counter() - start)
+
+
+def report(load: Load, rows: list, seconds: float, direct: float, text: str) -> bool:
+    "Prints what was measured; returns whether all is well."
+    rate = load.counts['clips'] / seconds
+    print(f'{dict(load.counts)} in {seconds:.0f} s; wrong or lost: {len(load.wrong)}')
+    print(*load.wrong[:5], sep='\n')
+    p50, p95, p99 = np.percentile(load.seconds, (50, 95, 99))
+    print(f'requests: p50 {p50:.3f} s, p95 {p95:.3f} s, p99 {p99:.3f} s; mean batch {batch_size(text):.1f}')
+    print(f'{rate:.1f} clips/s; predict_many on the same files {direct:.1f}: ratio {rate / direct:.2f}')
+    early = next((r for r in rows if r[0] >= min(60, seconds / 4)), rows[0])
+    late = rows[-1]
+    for name, i in (('server', 1), ('workers', 2)):
+        print(f'memory of the {name}: {early[i]:.0f} MB after {early[0]:.0f} s, {late[i]:.0f} MB at the end')
+    return not load.wrong and late[1] <= 1.1 * early[1]
+
+
+def measure(folder: Path, args: argparse.Namespace) -> bool:
+    "Measures and reports; returns whether all is well."
+    from soundclf.tools.classifier import Classifier
+
+    sounds = make_sounds(folder, args.sounds)
+    clf = Classifier.load('scratch')
+    expected, before = baseline(clf, sounds)
+    server, address = start_server(args.serve.split())
+    load = Load(address, sounds, expected, args.files, args.bad)
+    start = time.perf_counter()
+    rows = run_load(load, psutil.Process(server.pid), args.minutes, args.clients)
+    seconds = time.perf_counter() - start
+    text = httpx.get(f'{address}/metrics').text
+    server.send_signal(signal.SIGINT)
+    code = server.wait(60)
+    _, after = baseline(clf, sounds)
+    print(f'predict_many before {before:.1f} and after {after:.1f} clips/s; the server ended with {code}')
+    return report(load, rows, seconds, (before + after) / 2, text)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--minutes', type=float, default=10.0, help='how long the clients send')
+    parser.add_argument('--clients', type=int, default=8, help='clients that send at the same time')
+    parser.add_argument('--files', type=int, default=8, help='sounds in a request')
+    parser.add_argument('--sounds', type=int, default=64, help='different sounds')
+    parser.add_argument('--bad', type=float, default=0.1, help='share of requests that must be refused')
+    parser.add_argument('--serve', default='', help='options of `soundclf serve`, in one word')
+    args = parser.parse_args()
+    os.environ['SOUNDCLF_QUIET'] = '1'
+    folder = Path(tempfile.mkdtemp(prefix='soundclf-load-'))
+    try:
+        good = measure(folder, args)
+    finally:
+        shutil.rmtree(folder)
+    sys.exit(0 if good else 1)
+
+
+if __name__ == '__main__':
+    main()
