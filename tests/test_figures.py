@@ -67,7 +67,8 @@ def test_facts_of_a_long_file_are_those_of_its_blocks(tmp_path):
     sf.write(tmp_path / 'long.wav', wave, 10_000, subtype='FLOAT')
     facts = file_facts(clips_table([tmp_path / 'long.wav'], ['x'])).iloc[0]
     assert (facts.rate, facts.length, facts.channels) == (10_000, 20, 1)
-    assert facts.silence == pytest.approx(0.75, abs=1e-3) and facts.level == pytest.approx(10 * np.log10(0.0625))
+    assert facts.silence == pytest.approx(0.75, abs=1e-3)
+    assert facts.level == pytest.approx(10 * np.log10(0.0625))
     (tmp_path / 'bad.wav').write_bytes(b'RIFF')
     assert file_facts(clips_table([tmp_path / 'bad.wav'], ['x'])).isna().iloc[0, 0]
 

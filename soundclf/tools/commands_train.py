@@ -83,10 +83,11 @@ def check_replaced(
     if not (target / 'config.json').is_file():
         return
     from soundclf.core.several_labels import label_matrix
+    from soundclf.tools.left_out import split_others
 
     config = read_json(target / 'config.json')
     old = config.get('classes') if isinstance(config, dict) else None
-    if old == label_matrix(table)[1]:
+    if old == label_matrix(split_others(table)[0])[1]:
         show_line(f'{target} holds a model of these classes, which the new one will replace.')
     elif not replace:
         names = f'of other classes ({", ".join(map(str, old))})' if old else 'that cannot be read'
@@ -127,9 +128,11 @@ def _labels_made(record: dict, target: Path) -> int:
 def _report(table, target: Path, recipe: str) -> dict:
     "The report of a training, printed."
     from soundclf.core.predictions import load_predictions
+    from soundclf.tools.left_out import split_others
     from soundclf.tools.training_report import report_lines, training_report
 
-    report = training_report(table, load_predictions(target / 'predictions.csv'), recipe)
+    known, _ = split_others(table)
+    report = training_report(known, load_predictions(target / 'predictions.csv'), recipe)
     for line in report_lines(report):
         show_line(line)
     return report
