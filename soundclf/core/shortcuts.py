@@ -16,7 +16,8 @@ import soundfile as sf
 from fastcore.basics import patch
 from joblib import Parallel, delayed
 
-from .audio import read_blocks, system_name
+from .decoding import read_blocks
+from .headers import system_name
 from .balance import balanced_accuracy
 from .files import SoundclfError
 from .runtime import progress
