@@ -42,7 +42,7 @@ def features_key(
     *code: str,  # definitions that make the result, as for `code_hash`
 ) -> str:  # 24 hex digits
     "The name of features: the files' content, settings, code and the libraries on the way."
-    made_with = code_hash(*code), library_versions('torch', 'torchaudio', 'numpy', 'soundfile', 'soxr')
+    made_with = code_hash(*code), library_versions('torch', 'torchaudio', 'numpy', 'soundfile', 'soxr', 'av')
     return sha256_of(made_with, asdict(features), file_digests(paths))[:24]
 
 # %% ../../nbs/core/features.ipynb #af4f900d
