@@ -14,7 +14,7 @@ from soundclf.core.features import cached_features
 from soundclf.core.folders import folder, labelled_clips
 from soundclf.core.sound_files import left_out_text
 from soundclf.core.splits import fold_splits
-from soundclf.core.stretches import cut_windows, seconds_used, sources, stretch_of
+from soundclf.core.stretches import cut_long_clips, seconds_used, sources, stretch_of
 from soundclf.tools.labels import load_labels, save_label
 from soundclf.tools.timeline import timeline_file
 
@@ -314,7 +314,7 @@ def test_the_bulk_of_the_clips_decides_their_length(tmp_path):
 def test_a_table_without_long_clips_is_as_before(sounds):
     table = folder(sounds)
     assert list(table) == ['path', 'label', 'fold', 'group', 'duration', 'sample_rate', 'channels']
-    assert cut_windows(table, 1.0) is table and sources(table) == table.path.tolist()
+    assert cut_long_clips(table, 1.0) is table and sources(table) == table.path.tolist()
 
 
 # ---- tracks, in and out ----

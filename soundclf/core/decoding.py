@@ -15,7 +15,7 @@ import numpy as np
 import soundfile as sf
 from fastcore.basics import patch
 
-from .ffmpeg import ffmpeg_blocks, ffmpeg_header
+from .ffmpeg import ffmpeg_blocks, ffmpeg_header, mp4_stretch
 from .files import SoundclfError
 from .headers import header_of, refusing, system_name
 from .levels import cancels
@@ -158,6 +158,9 @@ def decode(
     if start and header.reader == 'libsndfile':
         with suppress(SoundclfError):  # a dent
             return _sought(path, start, stop), header.sample_rate
+    if start > 2 * header.sample_rate and header.demuxer == 'mov':
+        stop = header.frames if stop is None else min(stop, header.frames)
+        return mp4_stretch(path, start, stop), header.sample_rate
     parts, n = [np.zeros((header.channels, 0), 'float32')], 0
     for block, _ in read_blocks(path):
         parts.append(block[:, max(0, start - n) : stop and max(0, stop - n)])

@@ -13,8 +13,10 @@ import numpy as np
 from fastcore.basics import patch
 from joblib import Parallel, delayed
 
-from .audio import read_blocks, resample_blocks
+from .audio import resample_blocks
+from .decoding import read_blocks
 from .files import SoundclfError
+from .levels import mix_down
 from .runtime import progress
 
 # %% ../../nbs/core/landmarks.ipynb #7e3580c9
@@ -29,7 +31,7 @@ def _mono_blocks(path: str, seconds: float) -> Iterator[tuple[np.ndarray, int]]:
     for block, rate in read_blocks(path):
         left = int(seconds * rate) - read
         if left > 0:
-            yield np.nan_to_num(block.mean(0)[:left]), rate
+            yield np.nan_to_num(mix_down(block)[0, :left]), rate
         if left <= block.shape[1]:
             return
         read += block.shape[1]
