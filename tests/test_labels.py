@@ -14,6 +14,7 @@ from soundclf.core.features import cached_features
 from soundclf.core.folders import folder, labelled_clips
 from soundclf.core.sound_files import left_out_text
 from soundclf.core.splits import fold_splits
+from soundclf.core.several_labels import label_matrix
 from soundclf.core.stretches import cut_long_clips, seconds_used, sources, stretch_of
 from soundclf.tools.labels import load_labels, save_label
 from soundclf.tools.timeline import timeline_file
@@ -123,7 +124,7 @@ REFUSED = [
     ('path,label,fold', rows_of(end=',1.5'), '10 folds that are not whole numbers'),
     ('path,label,fold', rows_of(end=','), '10 folds that are not whole numbers'),
     ('path,label', rows_of(end=',x'), 'line 2 has 3 cells and the header has 2'),
-    ('path,label', rows_of(lambda n: 'dog|rain'), r'labels of several classes \(the first: dog\|rain\)'),
+    ('path,label', rows_of(lambda n: 'dog|'), "label 'dog|' has an empty part".replace('|', r'\|')),
     ('path,label,Fold,fold', rows_of(end=',1,1'), "has the column 'fold' twice"),
     ('path,label,start,end', rows_of(end=',0.1,9'), 'from 0.1 to 9 s is none of a recording of 0.60 s'),
     ('path,label,start,end', rows_of(end=',-1,0.2'), 'from -1 to 0.2 s'),
@@ -150,10 +151,16 @@ def test_a_list_that_cannot_be_meant_is_refused(sounds, header, rows, sentence):
         labelled_clips(write_list(sounds, header, rows))
 
 
-def test_a_label_of_several_classes_is_not_written_either(sounds):
-    with pytest.raises(Exception, match='several classes'):
-        save_label(sounds / 'labels.csv', sounds / NAMES[0], 'dog|rain')
+def test_a_label_with_an_empty_part_is_not_written_either(sounds):
+    with pytest.raises(Exception, match='empty part'):
+        save_label(sounds / 'labels.csv', sounds / NAMES[0], 'dog|')
     assert not (sounds / 'labels.csv').exists()
+
+
+def test_a_clip_may_have_several_labels(sounds):
+    table = labelled_clips(write_list(sounds, 'path,label', rows_of(lambda n: 'dog | rain')))
+    matrix, classes = label_matrix(table)
+    assert classes == ['dog', 'rain'] and (matrix == 1).all()
 
 
 def test_a_label_does_not_replace_those_of_stretches(sounds):

@@ -46,7 +46,7 @@ def told(call):
         (inside('training', 'validation'), 'which are no classes'),
         (inside('audio/cat', 'audio/dog'), 'has one folder, audio, with folders'),
         (inside('fold1', 'fold2'), 'has folds and no class folders in them: expected fold1/CLASS/FILE.wav'),
-        (inside('cat', 'dog|rain'), 'labels of several classes'),
+        (inside('cat', 'dog|'), 'has an empty part'),
         (['0.wav', '1.wav'], 'has no sounds in class folders and no label tracks'),
     ],
 )
@@ -147,3 +147,8 @@ def test_classes_with_dollars_survive_their_figure(tmp_path):
         t.get_text().replace('\\', '') == classes[0]
         for t in fig.findobj(match=lambda a: hasattr(a, 'get_text'))
     )
+
+
+def test_a_plus_in_the_name_of_a_folder_joins_two_labels(tmp_path):
+    write(tmp_path, *inside('cat', 'dog', 'cat+dog', 'rock+roll'))
+    assert set(labelled_clips(tmp_path).label) == {'cat', 'dog', 'cat|dog', 'rock+roll'}

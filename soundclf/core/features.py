@@ -22,6 +22,7 @@ from .front_ends import front_end
 from .jobs import job_count
 from .keys import code_hash
 from .runtime import library_versions, progress
+from .stretches import Stretch, load_source
 
 # %% ../../nbs/core/features.ipynb #41a153eb
 def extract(
@@ -35,25 +36,43 @@ def extract(
     with torch.inference_mode():
         return front(wave[None])[0].numpy()
 
+# %% ../../nbs/core/features.ipynb #5c5feab9
+def _extract_stretch(stretch: Stretch, features: Features, front: nn.Module) -> np.ndarray:
+    "The features of a part of a file, as if it were a file."
+    wave = torch.from_numpy(load_source(stretch, features))
+    with torch.inference_mode():
+        return front(wave[None])[0].numpy()
+
+
+def _extract_source(source: str | Stretch, features: Features, front: nn.Module) -> np.ndarray:
+    if isinstance(source, Stretch):
+        return _extract_stretch(source, features, front)
+    return extract(source, features, front)
+
 # %% ../../nbs/core/features.ipynb #3947d82a
 def features_key(
-    paths: Sequence[str | Path],  # audio files
+    paths: Sequence[str | Path | Stretch],  # audio files, or parts of them
     features: Features,  # settings
     *code: str,  # definitions that make the result, as for `code_hash`
 ) -> str:  # 24 hex digits
     "The name of features: the files' content, settings, code and the libraries on the way."
-    made_with = code_hash(*code), library_versions('torch', 'torchaudio', 'numpy', 'soundfile', 'soxr', 'av')
-    return sha256_of(made_with, asdict(features), file_digests(paths))[:24]
+    parts = [p for p in paths if isinstance(p, Stretch)]
+    files = [p.path if isinstance(p, Stretch) else p for p in paths]
+    code = (*code, 'core.features._extract_stretch') if parts else code
+    libraries = library_versions('torch', 'torchaudio', 'numpy', 'soundfile', 'soxr', 'av')
+    made_with = code_hash(*code), libraries
+    which = [[p[1:] if isinstance(p, Stretch) else None for p in paths]] if parts else []
+    return sha256_of(made_with, asdict(features), file_digests(files), *which)[:24]
 
 # %% ../../nbs/core/features.ipynb #af4f900d
 def cached_features(
-    paths: Sequence[str | Path],  # audio files
+    paths: Sequence[str | Path | Stretch],  # audio files, or parts of them
     features: Features,  # settings
     cache: str | Path | None = None,  # folder; default `data/features`
     n_jobs: int | None = None,  # threads; default as in `job_count`
-) -> np.memmap:  # float32, read-only, one row per file in the given order
-    "The features of many files, computed once; raises `SoundclfError` naming a bad file."
-    paths = [str(p) for p in paths]
+) -> np.memmap:  # float32, read-only, one row per clip in the given order
+    "The features of many clips, computed once; raises `SoundclfError` naming a bad file."
+    paths = [p if isinstance(p, Stretch) else str(p) for p in paths]
     if not paths:
         raise SoundclfError('There are no clips to compute features of: check the data set.')
     key = features_key(paths, features, 'core.features.extract')
@@ -62,13 +81,14 @@ def cached_features(
     return np.load(path, mmap_mode='r')
 
 # %% ../../nbs/core/features.ipynb #99b376a4
-def _compute(paths: Sequence[str | Path], features: Features, n_jobs: int | None, path: Path):
+def _compute(paths: Sequence[str | Stretch], features: Features, n_jobs: int | None, path: Path):
     "Fills the array of `path` in parallel; rows that an earlier run finished stay."
     front = front_end(features)
-    array = PartialArray(path, len(paths), extract(paths[0], features, front).shape)
+    array = PartialArray(path, len(paths), _extract_source(paths[0], features, front).shape)
 
     def one(row):
-        array.put(row, checked_features(extract(paths[row], features, front), paths[row]))
+        x = _extract_source(paths[row], features, front)
+        array.put(row, checked_features(x, paths[row]))
 
     todo = array.todo()
     parallel = Parallel(job_count(n_jobs), prefer='threads', return_as='generator_unordered')
@@ -77,10 +97,10 @@ def _compute(paths: Sequence[str | Path], features: Features, n_jobs: int | None
         pass
     array.close()
 
-
+# %% ../../nbs/core/features.ipynb #ae1dbe3d
 def checked_features(
     x: np.ndarray,  # features of one file
-    path: str | Path,  # the file, for the sentence
+    path: str | Path | Stretch,  # the file, for the sentence
 ) -> np.ndarray:  # `x`
     "Features that are all finite; raises `SoundclfError` naming a file that gives others."
     if not np.isfinite(x).all():

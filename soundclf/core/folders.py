@@ -20,7 +20,7 @@ from .recording_groups import grouped_by_name, warn_of_cuts
 from .several_labels import folder_labels, split_labels
 from .sound_files import LeftOut
 from .splits import grouped_folds
-from .stretches import cut_windows, seconds_of_classes
+from .stretches import cut_long_clips, seconds_of_classes
 
 # %% ../../nbs/core/folders.ipynb #e9ac1394
 def folder(
@@ -39,7 +39,7 @@ def folder(
     given = bool(table.fold.notna().all())
     table, left_out = _usable(path, table, given)
     attrs |= {'near_duplicates': table.attrs['near_duplicates']}
-    table = _enough(path, cut_windows(table, window or usual_length(table)))
+    table = _enough(path, cut_long_clips(table, window or usual_length(table)))
     table = table if given else _with_folds(table, k, seed)
     table.attrs = attrs | {'left_out': attrs['left_out'] + left_out}
     return table

@@ -57,7 +57,7 @@ def check_labels(
 ):
     "Warns of labels that differ in little; raises `SoundclfError` for an empty one beside a bar."
     names = pd.Series(sorted(set(labels)), dtype=str)
-    names = pd.Series(sorted({part for name in names for part in split_labels(name)}), dtype=str)
+    names = pd.Series(sorted({part for name in names if name for part in split_labels(name)}), dtype=str)
     alike = names[names.map(_plain).duplicated(keep=False)]
     if len(alike):
         warnings.warn(

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['Stretch', 'has_stretches', 'sources', 'stretch_of', 'read_stretch', 'load_source',
-           'bounded_stretches', 'cut_windows', 'seconds_of_classes', 'seconds_used']
+           'bounded_stretches', 'cut_long_clips', 'seconds_of_classes', 'seconds_used']
 
 # %% ../../nbs/core/stretches.ipynb #9ecc013f
 import math
@@ -98,7 +98,7 @@ def bounded_stretches(
     return table.sort_values(['path', 'start', 'end', 'label'], ignore_index=True)
 
 # %% ../../nbs/core/stretches.ipynb #2edc3102
-def cut_windows(
+def cut_long_clips(
     table: pd.DataFrame,  # a clips table
     window: float,  # seconds
 ) -> pd.DataFrame:  # no clip is longer than the window

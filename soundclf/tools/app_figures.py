@@ -103,10 +103,10 @@ def window_saliency(
     whole, features = waveform_model(folder)
     classes = read_json(folder / 'config.json')['classes']
     with torch.no_grad():
-        x = whole[0](torch.from_numpy(fit_clip(wave, rate, features))[None])
+        x = whole.front(torch.from_numpy(fit_clip(wave, rate, features))[None])
     if x.ndim < 4:
         raise SoundclfError('This model takes raw samples, and there is no spectrogram to outline.')
-    weight = spectrogram_saliency(whole[1], x, classes.index(label))
+    weight = spectrogram_saliency(whole.network, x, classes.index(label))
     return x[0, 0].numpy(), weight, features
 
 # %% ../../nbs/tools/app_figures.ipynb #ae88c863

@@ -20,12 +20,12 @@ from ..core.audio import Features, fit_clip, load_clip
 from ..core.decoding import seconds_of
 from ..core.files import SoundclfError
 from ..core.runtime import progress
-from ..core.stretches import Stretch, cut_windows, load_source, read_stretch
+from ..core.stretches import Stretch, load_source, read_stretch
 from .answers import Prediction, Rules, chosen_labels, limit_of, rules_of, threshold_of, voted
 from .engines import open_model
 from .models import model_path
 from .rows import answer_row, error_row, growing_batches, read_ahead, row_columns
-from .windows import Window, check_depth, check_window, level_note, to_samples
+from .windows import Window, check_depth, check_window, cut_windows, level_note, to_samples
 
 # %% ../../nbs/tools/classifier.ipynb #3c5bb473
 class Classifier:
