@@ -23,7 +23,6 @@ from .app_train import is_training, start_training, train_command
 from .archives import unzip
 from .serve_limits import Limits, Refused, without_paths
 from .terminal import visible
-from .training import KINDS
 
 # %% ../../nbs/tools/serve_jobs.ipynb #d9cae884
 @dataclass
@@ -127,7 +126,7 @@ class Jobs:
         place = data_dir() / 'uploads' / sha256_file(archive)[:16]
         return unzip(archive, place, self.limits.unzipped_megabytes, self.limits.members)
 
-# %% ../../nbs/tools/serve_jobs.ipynb #7cedf372
+# %% ../../nbs/tools/serve_jobs.ipynb #1068fb80
 @patch
 def start(
     self: Jobs,
@@ -138,6 +137,8 @@ def start(
     replace: bool = False,  # a model that has this name
 ) -> Job:  # at work
     "A new job; raises `Refused` with 409 while another is at work, or where the name is taken."
+    from soundclf.tools.training import KINDS  # with torch, which a server without trainings does not need
+
     known_name(recipe, KINDS, 'recipe')
     command = train_command(str(sounds), model, recipe, quick)
     folder = Path(command[command.index('--out') + 1])
