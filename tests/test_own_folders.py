@@ -102,7 +102,7 @@ def test_silent_clips_are_named_by_class(tmp_path):
         sf.write(tmp_path / f'dog/silent{i}.wav', wave, 8000)
     table, messages = told(lambda: folder(tmp_path))
     assert any('silent clips (3 of dog; the first: ' in m for m in messages)
-    assert len(table) == 13
+    assert len(table) == 10  # silence leaves a class that has other sounds
 
 
 CUTS = [
