@@ -128,7 +128,7 @@ def _run(settings, listening: socket.socket) -> int:
         uvicorn.Server(config).run(sockets=[listening])
     return 0
 
-
+# %% ../../nbs/tools/commands_serve.ipynb #4ec89225
 def _at_end(server) -> str:
     "What is said about a server that was stopped."
     answered = f'{server.counts["answered"]} requests were answered'

@@ -190,7 +190,7 @@ async def log(request: Request, number: int) -> PlainTextResponse:
     "What a training has printed."
     return PlainTextResponse('\n'.join(_server(request).jobs.get(number).log) + '\n')
 
-
+# %% ../../nbs/tools/serve.ipynb #bc44b5d5
 @router.delete('/jobs/{number}')
 async def cancel(request: Request, number: int) -> JSONResponse:
     "Cancel a training. What it has trained so far is kept: the same request goes on from there."
@@ -252,7 +252,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     finally:
         await asyncio.to_thread(server.close)
 
-
+# %% ../../nbs/tools/serve.ipynb #9698ca85
 def make_app(
     settings: Settings,  # how it is run
 ) -> FastAPI:  # for uvicorn or a test client

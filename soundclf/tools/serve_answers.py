@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from fastcore.basics import patch
 
+# %% ../../nbs/tools/serve_answers.ipynb #dc36a993
 from ..core.files import SoundclfError, known_name
 from .answers import Prediction
 from .classifier import Classifier
@@ -134,7 +135,7 @@ async def _open(self: Server, name: str, key: ModelKey) -> Classifier:
     except SoundclfError as e:
         raise Refused(500, without_paths(str(e), {key.path: name})) from None
 
-
+# %% ../../nbs/tools/serve_answers.ipynb #63b2e14e
 @patch
 def _named(self: Server, name: str) -> Path:
     try:
@@ -196,7 +197,7 @@ def _ask(self: Server, model: Model, wave: np.ndarray, span: tuple[float, float]
     future.add_done_callback(lambda _: self.places.release())
     return future
 
-
+# %% ../../nbs/tools/serve_answers.ipynb #cb35bc1c
 @patch(as_prop=True)
 def places(self: Server) -> asyncio.Semaphore:
     "The places for waveforms."
@@ -230,7 +231,7 @@ def sentence(self: Server, error: Exception, upload: Upload, model: Model) -> st
     "What is wrong with an upload, without a path."
     return without_paths(str(error), {str(upload.path): upload.name, model.key.path: model.name})
 
-
+# %% ../../nbs/tools/serve_answers.ipynb #44f1183c
 def told_answer(
     answer: Prediction,  # of a classifier
 ) -> dict:  # for JSON

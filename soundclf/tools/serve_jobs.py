@@ -75,7 +75,7 @@ def told(self: Job) -> dict:
     row |= {'progress': self.progress, 'last_line': log[-1] if log else ''}
     return row
 
-
+# %% ../../nbs/tools/serve_jobs.ipynb #9a3c3c11
 @patch
 def cancel(self: Job, seconds: float = 20.0):
     "Ends the training and its workers; raises `Refused` with 409 for one that is over."
@@ -152,7 +152,7 @@ def start(
         self.jobs[number] = Job(number, model, recipe, folder, start_training(command, folder))
     return self.jobs[number]
 
-
+# %% ../../nbs/tools/serve_jobs.ipynb #16eef4b8
 @patch
 def check_free(self: Jobs):
     "Raises `Refused` with 409 while a job is at work."

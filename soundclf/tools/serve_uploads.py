@@ -83,7 +83,7 @@ def headers_finished(self: _Body):
     self.uploads.append(Upload(upload_name(name), _place(self.folder, len(self.uploads), name)))
     self.out = open(self.uploads[-1].path, 'wb')
 
-
+# %% ../../nbs/tools/serve_uploads.ipynb #6aecdcec
 @patch
 def part_data(self: _Body, data: bytes, start: int, end: int):
     "Writes a piece of a file, or keeps a piece of a field."
@@ -169,7 +169,7 @@ async def receive(
         raise Refused(400, _CUT)
     return Received(body.uploads, body.fields)
 
-
+# %% ../../nbs/tools/serve_uploads.ipynb #27598723
 _CUT = 'The body is not a whole form: send files as multipart/form-data, as `curl -F file=@dog.wav` does.'
 
 # %% ../../nbs/tools/serve_uploads.ipynb #6219369f

@@ -31,7 +31,7 @@ from .serve_models import ModelKey, work
 class WorkerDied(Exception):
     "A worker ended before it answered."
 
-
+# %% ../../nbs/tools/serve_workers.ipynb #9aac1021
 class Worker:
     "A process that answers."
 
@@ -132,7 +132,7 @@ def take(
                 return waiting
     return []
 
-
+# %% ../../nbs/tools/serve_workers.ipynb #1368b7c3
 @patch
 def _first(self: Line, most: int) -> list[Item]:
     "The first items that may be in one batch."
@@ -202,7 +202,7 @@ def _serve(self: Pool):
             worker = self._living(worker)
     worker.stop()
 
-
+# %% ../../nbs/tools/serve_workers.ipynb #d5ddd54a
 @patch
 def _hand_over(self: Pool, batch: list[Item], worker: Worker):
     "Asks a worker about a batch."
@@ -235,7 +235,7 @@ def _living(self: Pool, worker: Worker | None) -> Worker:
         except OSError:  # no memory or no process is left at the moment
             time.sleep(1)
 
-
+# %% ../../nbs/tools/serve_workers.ipynb #fbd9a3dc
 @patch
 def _once_more(self: Pool, batch: list[Item]):
     "Sends the items of a worker that died again; raises no error for those that two died with."
