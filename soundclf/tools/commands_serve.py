@@ -76,19 +76,25 @@ def serve(
 ) -> int:  # exit code
     "Answer other programs over HTTP: sounds, timelines, trainings."
     _check_installed()
+    token = token or os.environ.get('SOUNDCLF_TOKEN', '')
+    _check_token(host, token)
+    limits = megabytes, files, 60 * minutes, channels, wait
+    settings = _settings(model, engine, token, sounds, workers, batch, requests, limits)
+    with _listening(host, port) as listening:
+        return _run(settings, listening)
+
+# %% ../../nbs/tools/commands_serve.ipynb #2e275dbd
+def _settings(model, engine, token, sounds, workers: int, batch: int, requests: int, limits: tuple):
+    "The settings of a server; raises `SoundclfError` for numbers that it can't be run with."
     from joblib import cpu_count
 
     from soundclf.tools.serve_answers import Settings
     from soundclf.tools.serve_limits import Limits
 
-    token = token or os.environ.get('SOUNDCLF_TOKEN', '')
-    _check_token(host, token)
-    limits = Limits(megabytes, files, 60 * minutes, channels, wait)
-    most = min(4, cpu_count())
-    settings = Settings(model, engine, token, sounds, workers or most, batch, 4 * batch, requests, limits)
+    workers = workers or min(4, cpu_count())
+    settings = Settings(model, engine, token, sounds, workers, batch, 4 * batch, requests, Limits(*limits))
     _check_numbers(settings)
-    with _listening(host, port) as listening:
-        return _run(settings, listening)
+    return settings
 
 # %% ../../nbs/tools/commands_serve.ipynb #18338629
 def _check_numbers(settings):

@@ -236,7 +236,7 @@ async def _on_values(request: Request, error: RequestValidationError) -> JSONRes
     first = error.errors()[0]
     return _refusal(422, f'{first["loc"][-1]} does not fit ({first["msg"]}): `/docs` says what it may be.')
 
-
+# %% ../../nbs/tools/serve.ipynb #b1b44778
 async def _on_unknown(request: Request, error: Exception) -> JSONResponse:
     traceback.print_exception(error, file=sys.stderr)
     return _refusal(500, 'The server failed at this request: its owner can read why in its output.')

@@ -81,11 +81,13 @@ class Server:
             self.name = clf.name
             self.models[self.pool.first] = clf
 
-    def close(self):
-        "Ends workers and trainings."
-        self.jobs.stop()
-        self.pool.stop()
-        self.decoders.shutdown(cancel_futures=True)
+# %% ../../nbs/tools/serve_answers.ipynb #57ecc3f5
+@patch
+def close(self: Server):
+    "Ends workers and trainings."
+    self.jobs.stop()
+    self.pool.stop()
+    self.decoders.shutdown(cancel_futures=True)
 
 # %% ../../nbs/tools/serve_answers.ipynb #28ecaafe
 @patch
@@ -254,10 +256,13 @@ async def timeline(
     try:
         found = await self.windows(model, upload.path, window or model.clf.features.duration, hop)
         segments = segments_of(found, model.clf.classes, model.clf.score_limit)
-        return [{'label': s['label']} | {k: float(s[k]) for k in _NUMBERS} for s in segments]
+        return [_plain_segment(s) for s in segments]
     except SoundclfError as e:
         status = e.status if isinstance(e, Refused) else 422
         raise Refused(status, self.sentence(e, upload, model), getattr(e, 'retry_after', None)) from None
 
 
-_NUMBERS = 'start', 'end', 'probability'
+def _plain_segment(segment: dict) -> dict:
+    "A segment as JSON can hold it."
+    numbers = {name: float(segment[name]) for name in ('start', 'end', 'probability')}
+    return {'label': segment['label']} | numbers

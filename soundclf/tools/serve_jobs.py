@@ -45,12 +45,13 @@ class Job:
             return 'running'
         return 'done' if code == 0 else 'cancelled' if self.cancelled else 'failed'
 
-    @property
-    def log(self) -> list[str]:
-        "What the training has printed, progress bars at their last state; no line has a folder in it."
-        text = (self.folder / 'train.log').read_bytes()[-100_000:].decode(errors='replace')
-        lines = [line.split('\r')[-1].rstrip() for line in text.replace('\r\n', '\n').split('\n')]
-        return [visible(without_paths(line)) for line in lines if line]
+# %% ../../nbs/tools/serve_jobs.ipynb #24e2e1f3
+@patch(as_prop=True)
+def log(self: Job) -> list[str]:
+    "What the training has printed, progress bars at their last state; no line has a folder in it."
+    text = (self.folder / 'train.log').read_bytes()[-100_000:].decode(errors='replace')
+    lines = [line.split('\r')[-1].rstrip() for line in text.replace('\r\n', '\n').split('\n')]
+    return [visible(without_paths(line)) for line in lines if line]
 
 # %% ../../nbs/tools/serve_jobs.ipynb #1a743e4a
 _DONE_OF = re.compile(r'(\d+)(?:/| of )(\d+)')
@@ -114,17 +115,21 @@ class Jobs:
             return []
         return sorted(p.name for p in self.sounds.iterdir() if p.is_dir() and p.name[0] != '.')
 
-    def folder(self, name: str) -> Path:
-        "A folder of the owner's; raises `Refused` with 404."
-        if name not in self.folders():
-            known = ', '.join(self.folders()) or 'none, as `soundclf serve --sounds FOLDER` was not given any'
-            raise Refused(404, f'There is no folder {name!r} to train on; there are: {known}.')
-        return self.sounds / name
+# %% ../../nbs/tools/serve_jobs.ipynb #f366d8a0
+@patch
+def folder(self: Jobs, name: str) -> Path:
+    "A folder of the owner's; raises `Refused` with 404."
+    if name not in self.folders():
+        known = ', '.join(self.folders()) or 'none, as `soundclf serve --sounds FOLDER` was not given any'
+        raise Refused(404, f'There is no folder {name!r} to train on; there are: {known}.')
+    return self.sounds / name
 
-    def unpacked(self, archive: Path) -> Path:
-        "The folder of a zip's sounds."
-        place = data_dir() / 'uploads' / sha256_file(archive)[:16]
-        return unzip(archive, place, self.limits.unzipped_megabytes, self.limits.members)
+
+@patch
+def unpacked(self: Jobs, archive: Path) -> Path:
+    "The folder of a zip's sounds."
+    place = data_dir() / 'uploads' / sha256_file(archive)[:16]
+    return unzip(archive, place, self.limits.unzipped_megabytes, self.limits.members)
 
 # %% ../../nbs/tools/serve_jobs.ipynb #1068fb80
 @patch

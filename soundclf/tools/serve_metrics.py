@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 
 import prometheus_client as prometheus
+from fastcore.basics import patch
 
 from .terminal import show_line
 
@@ -30,27 +31,31 @@ class Metrics:
         self.at_work = prometheus.Gauge('soundclf_requests_at_work', 'At work', registry=r)
         self.waiting = prometheus.Gauge('soundclf_sounds_waiting', 'In the line', registry=r)
 
-    def observe(
-        self,
-        event: str,  # batch or death
-        value: float,  # sounds in the batch, or 1
-    ):
-        "Counts a batch or a death, for `Pool`."
-        if event == 'batch':
-            self.batch.observe(value)
-        else:
-            self.death.inc(value)
-            show_line('A worker ended and was replaced.', sys.stderr)
+# %% ../../nbs/tools/serve_metrics.ipynb #3d178737
+@patch
+def observe(
+    self: Metrics,
+    event: str,  # batch or death
+    value: float,  # sounds in the batch, or 1
+):
+    "Counts a batch or a death, for `Pool`."
+    if event == 'batch':
+        self.batch.observe(value)
+    else:
+        self.death.inc(value)
+        show_line('A worker ended and was replaced.', sys.stderr)
 
-    def text(
-        self,
-        at_work: int,  # requests
-        waiting: int,  # sounds in the line
-    ) -> bytes:
-        "All counters, as Prometheus reads them."
-        self.at_work.set(at_work)
-        self.waiting.set(waiting)
-        return prometheus.generate_latest(self.registry)
+
+@patch
+def text(
+    self: Metrics,
+    at_work: int,  # requests
+    waiting: int,  # sounds in the line
+) -> bytes:
+    "All counters, as Prometheus reads them."
+    self.at_work.set(at_work)
+    self.waiting.set(waiting)
+    return prometheus.generate_latest(self.registry)
 
 # %% ../../nbs/tools/serve_metrics.ipynb #9b33d4a9
 class Counted:
@@ -63,19 +68,21 @@ class Counted:
     ):
         self.app, self.metrics = app, metrics
 
-    async def __call__(self, scope, receive, send):
-        if scope['type'] != 'http':
-            return await self.app(scope, receive, send)
-        start, status = time.perf_counter(), [500]
+# %% ../../nbs/tools/serve_metrics.ipynb #8d5d47d3
+@patch
+async def __call__(self: Counted, scope, receive, send):
+    if scope['type'] != 'http':
+        return await self.app(scope, receive, send)
+    start, status = time.perf_counter(), [500]
 
-        async def noted(message):
-            if message['type'] == 'http.response.start':
-                status[0] = message['status']
-            await send(message)
+    async def noted(message):
+        if message['type'] == 'http.response.start':
+            status[0] = message['status']
+        await send(message)
 
-        try:
-            await self.app(scope, receive, noted)
-        finally:
-            route = getattr(scope.get('route'), 'path', 'none')  # no text of a caller becomes a label
-            self.metrics.requests.labels(route, status[0]).inc()
-            self.metrics.seconds.labels(route).observe(time.perf_counter() - start)
+    try:
+        await self.app(scope, receive, noted)
+    finally:
+        route = getattr(scope.get('route'), 'path', 'none')  # no text of a caller becomes a label
+        self.metrics.requests.labels(route, status[0]).inc()
+        self.metrics.seconds.labels(route).observe(time.perf_counter() - start)

@@ -148,7 +148,7 @@ class Received(NamedTuple):
     uploads: list[Upload]  # files
     fields: dict[str, str]  # the other parts of a form
 
-
+# %% ../../nbs/tools/serve_uploads.ipynb #abe8fac9
 async def receive(
     pieces: AsyncIterator[bytes],  # of the body
     kind: str,  # its Content-Type
@@ -199,20 +199,22 @@ class Drained:
     ):
         self.app, self.most, self.seconds = app, megabytes * 1e6, seconds
 
-    async def __call__(self, scope: dict, receive: Callable, send: Callable):
-        if scope['type'] != 'http':
-            return await self.app(scope, receive, send)
-        left = _Rest(scope, receive)
+# %% ../../nbs/tools/serve_uploads.ipynb #78d8e53b
+@patch
+async def __call__(self: Drained, scope: dict, receive: Callable, send: Callable):
+    if scope['type'] != 'http':
+        return await self.app(scope, receive, send)
+    left = _Rest(scope, receive)
 
-        async def send_later(message: dict):
-            if message['type'] == 'http.response.start' and left.more:
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(left.throw_away(self.most), self.seconds)
-                closing = [(b'connection', b'close')] if left.more else []
-                message = message | {'headers': [*message['headers'], *closing]}
-            await send(message)
+    async def send_later(message: dict):
+        if message['type'] == 'http.response.start' and left.more:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(left.throw_away(self.most), self.seconds)
+            closing = [(b'connection', b'close')] if left.more else []
+            message = message | {'headers': [*message['headers'], *closing]}
+        await send(message)
 
-        await self.app(scope, left.receive, send_later)
+    await self.app(scope, left.receive, send_later)
 
 # %% ../../nbs/tools/serve_uploads.ipynb #f4fd0ac1
 class _Rest:

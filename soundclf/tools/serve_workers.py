@@ -43,25 +43,27 @@ class Worker:
         self.process.start()
         theirs.close()
 
-    def ask(self, key: ModelKey, waves: np.ndarray | None, spans: Sequence):
-        "What `work` sends back; raises `WorkerDied`."
-        watch = threading.Timer(self.seconds, self.process.kill)
-        watch.daemon = True
-        watch.start()
-        try:
-            self.pipe.send((key, waves, spans))
-            return self.pipe.recv()
-        except (EOFError, OSError):
-            self.stop()  # its pipe closes a moment before it is gone
-            raise WorkerDied from None
-        finally:
-            watch.cancel()
-
     def stop(self):
         "Ends the process."
         self.process.kill()
         self.process.join()
         self.pipe.close()
+
+# %% ../../nbs/tools/serve_workers.ipynb #e6f9c443
+@patch
+def ask(self: Worker, key: ModelKey, waves: np.ndarray | None, spans: Sequence):
+    "What `work` sends back; raises `WorkerDied`."
+    watch = threading.Timer(self.seconds, self.process.kill)
+    watch.daemon = True
+    watch.start()
+    try:
+        self.pipe.send((key, waves, spans))
+        return self.pipe.recv()
+    except (EOFError, OSError):
+        self.stop()  # its pipe closes a moment before it is gone
+        raise WorkerDied from None
+    finally:
+        watch.cancel()
 
 # %% ../../nbs/tools/serve_workers.ipynb #48bc931d
 @dataclass
@@ -108,11 +110,13 @@ class Line:
             self.items.extendleft(reversed(items))
             self.changed.notify_all()
 
-    def close(self):
-        "Lets everybody who waits for items go with none."
-        with self.changed:
-            self.closed = True
-            self.changed.notify_all()
+# %% ../../nbs/tools/serve_workers.ipynb #cdf08d96
+@patch
+def close(self: Line):
+    "Lets everybody who waits for items go with none."
+    with self.changed:
+        self.closed = True
+        self.changed.notify_all()
 
 # %% ../../nbs/tools/serve_workers.ipynb #6f4f40b9
 @patch
@@ -174,17 +178,23 @@ class Pool:
             thread.start()
         return self.open(self.first).result()
 
-    def open(self, key: ModelKey) -> Future:
-        "The model without its weights."
-        return self._put(Item(key, None))
+# %% ../../nbs/tools/serve_workers.ipynb #25c62d8d
+@patch
+def open(self: Pool, key: ModelKey) -> Future:
+    "The model without its weights."
+    return self._put(Item(key, None))
 
-    def submit(self, key: ModelKey, wave: np.ndarray, span: tuple[float, float]) -> Future:
-        "The `Window` of a fitted waveform [C, samples]; raises `Refused` where too many wait."
-        return self._put(Item(key, wave, span))
 
-    def _put(self, item: Item) -> Future:
-        self.line.put(item)
-        return item.future
+@patch
+def submit(self: Pool, key: ModelKey, wave: np.ndarray, span: tuple[float, float]) -> Future:
+    "The `Window` of a fitted waveform [C, samples]; raises `Refused` where too many wait."
+    return self._put(Item(key, wave, span))
+
+
+@patch
+def _put(self: Pool, item: Item) -> Future:
+    self.line.put(item)
+    return item.future
 
 # %% ../../nbs/tools/serve_workers.ipynb #486ee77e
 @patch
