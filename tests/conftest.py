@@ -1,5 +1,7 @@
 "Tests run without a mirror unless they set one, and never write into the checkout's data."
 
+import os
+
 import pytest
 
 
@@ -10,3 +12,14 @@ def home(tmp_path, monkeypatch):
     for setting in ('SOUNDCLF_MIRROR', 'SOUNDCLF_DATASET'):
         monkeypatch.delenv(setting, raising=False)
     return tmp_path
+
+
+@pytest.fixture(autouse=True, scope='session')
+def place_of_models(tmp_path_factory):
+    "Models go to a folder of the tests, never to the place of whoever runs them."
+    if 'SOUNDCLF_HOME' in os.environ:
+        yield
+        return
+    os.environ['SOUNDCLF_HOME'] = str(tmp_path_factory.mktemp('soundclf-home'))
+    yield
+    del os.environ['SOUNDCLF_HOME']

@@ -48,6 +48,7 @@ def home(tmp_path_factory):
     home = tmp_path_factory.mktemp('home')
     patch.chdir(home)
     patch.setenv('SOUNDCLF_DATA', str(home / 'data'))
+    patch.setenv('SOUNDCLF_HOME', str(home))
     patch.delenv('SOUNDCLF_MIRROR', raising=False)
     (home / 'settings.ini').write_text('lib_name = soundclf\n')
     (home / 'models' / 'broken').mkdir(parents=True)
