@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+from soundclf.core.checks import check_clips, drop_bad
+from soundclf.core.clips import clips_table
 from soundclf.core.files import SoundclfError
 from soundclf.core.sound_files import LeftOut, find_audio, find_sounds, left_out_text
 
@@ -149,6 +151,8 @@ def test_empty_folders_are_counted(sounds):
 AS_NOBODY = '''
 import os, sys
 from soundclf.core.decoding import decode
+from soundclf.core.checks import check_clips, drop_bad
+from soundclf.core.clips import clips_table
 from soundclf.core.files import SoundclfError
 from soundclf.core.sound_files import find_sounds, left_out_text
 os.setgroups([])
@@ -197,6 +201,11 @@ def test_a_name_that_is_not_utf8_is_found_and_decoded(sounds):
     [name] = [p.name for p in found.files if 'ch' in p.name]
     assert os.fsencode(name) == b'ch\xeen.wav'
     assert left_out_text(found.left_out).startswith('not used: link ')
+    table = clips_table(found.files, [p.parent.name for p in found.files])
+    assert table.duration.tolist() == [0.5] * 4
+    report = check_clips(table)
+    assert report.problem.tolist() == ['duplicate'] * 3
+    assert len(drop_bad(table, report)) == 1
 
 
 def test_the_line_names_one_and_counts_several():

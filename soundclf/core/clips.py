@@ -15,6 +15,7 @@ from .files import SoundclfError, known_name
 from .headers import header_of
 
 # %% ../../nbs/core/clips.ipynb #3fc3f381
+pd.set_option('mode.string_storage', 'python')  # Arrow refuses names that are not UTF-8
 COLUMNS = ['path', 'label', 'fold', 'group', 'duration', 'sample_rate', 'channels']
 
 
