@@ -142,7 +142,7 @@ VALUES = [
     ('spoken_digits', 'theta[:, 1, 2] = f - 1', 'theta[:, 1, 2] = 0'),
     ('waveform_cnn', 'weight = np.exp(focus[0] * loudness', 'weight = np.exp(0 * loudness'),
     ('data', 'trailing = len(zero) - 1 - sound[-1]', 'trailing = len(zero) - sound[-1]'),
-    ('core/heads', 'logits / self.temperature).softmax(1)', 'logits / self.temperature)'),
+    ('core/heads', 'else logits / self.temperature', 'else logits'),
     ('own_sounds', '~stems.duplicated(keep=False)', '~stems.duplicated()'),
 ]
 
@@ -178,7 +178,7 @@ SAFETY = [
     ('tools/labels', "with locked(file.with_name(f'.{file.name}')):", 'if True:'),
     ('core/fetch', 'if found != digest:', 'if False:'),
     ('core/jobs', 'return 1 if _INSIDE else int(asked)', 'return int(asked)'),
-    ('core/checks', "return ['nan']", 'return []'),
+    ('core/checks', "return {'nan': ''}", 'return {}'),
     ('tools/models', 'if (package_models() / name).exists():', 'if False:'),
     ('tools/app_uploads', 'if i >= MOST_UPLOADS:', 'if False:'),
     ('core/backbones', 'weights_only=True, map_location', 'weights_only=False, map_location'),

@@ -1,6 +1,7 @@
 "What holds for any table, recording, label and length, on examples that hypothesis makes up."
 
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -105,9 +106,22 @@ def test_folds_that_cut_a_group_are_refused(table):
     is_cut = table.groupby('group').fold.nunique().max() > 1
     if is_cut:
         with pytest.raises(SoundclfError, match='is in both train and test'):
-            fold_splits(table)
+            fold_splits(table, 'refuse')
     else:
-        assert not any(leaks(table, split) for split in fold_splits(table))
+        assert not any(leaks(table, split) for split in fold_splits(table, 'refuse'))
+
+
+@given(tables())
+def test_training_loses_what_shares_a_group_with_the_test(table):
+    assume(table.fold.nunique() > 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        splits = or_a_sentence(fold_splits, table)
+    for split, whole in zip(splits, fold_splits(table, 'keep')):
+        assert not leaks(table, split)
+        assert split.test.tolist() == whole.test.tolist()
+        lost = set(whole.train) - set(split.train)
+        assert set(table.group.iloc[sorted(lost)]) <= set(table.group.iloc[split.test])
 
 
 @given(tables(), st.data())

@@ -38,6 +38,8 @@ def _stream(path: str | Path, demuxer: str, options: Sequence[tuple[str, str]]) 
                 if not container.streams.audio:
                     raise SoundclfError(f'{path} holds no sound, only pictures: leave it out.')
                 stream = container.streams.audio[0]
+                if stream.codec_context is None:
+                    raise NotImplementedError('a codec that FFmpeg does not know')
                 stream.codec_context.options = {'err_detect': 'crccheck+explode'}  # no noise for damage
                 yield av, container, stream
     except (av.FFmpegError, ValueError, NotImplementedError) as e:
