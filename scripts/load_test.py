@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -134,10 +135,33 @@ def megabytes(process: psutil.Process) -> tuple[float, float]:
     return process.memory_info().rss / 1e6, workers
 
 
+def workers_of(process: psutil.Process) -> list[psutil.Process]:
+    return [c for c in process.children() if 'spawn_main' in ' '.join(c.cmdline())]
+
+
+def wait_for_workers(process: psutil.Process):
+    "Returns when all workers have read their model and wait."
+    idle = 0
+    while idle < 4:
+        before = [c.cpu_times().user for c in workers_of(process)]
+        time.sleep(0.5)
+        after = [c.cpu_times().user for c in workers_of(process)]
+        idle = idle + 1 if before == after and all(after) else 0
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    "What a process, its children and those that it has lost have computed so far."
+    times = process.cpu_times()
+    total = times.user + times.system + times.children_user + times.children_system
+    for child in process.children():
+        times = child.cpu_times()
+        total += times.user + times.system
+    return total
+
+
 def kill_a_worker(process: psutil.Process):
     "kill -9 for the worker that has worked most."
-    workers = [c for c in process.children() if 'spawn_main' in ' '.join(c.cmdline())]
-    max(workers, key=lambda c: c.cpu_times().user).send_signal(signal.SIGKILL)
+    max(workers_of(process), key=lambda c: c.cpu_times().user).send_signal(signal.SIGKILL)
 
 
 def run_load(load: Load, server: psutil.Process, minutes: float, clients: int) -> list[tuple]:
@@ -147,7 +171,7 @@ def run_load(load: Load, server: psutil.Process, minutes: float, clients: int) -
     for thread in threads:
         thread.start()
     while (now := time.perf_counter() - start) < 60 * minutes:
-        time.sleep(min(5, 6 * minutes))
+        time.sleep(0.6 * minutes)
         rows.append((now, *megabytes(server)))
         if not killed and now > 30 * minutes:
             kill_a_worker(server)
@@ -164,26 +188,51 @@ def batch_size(text: str) -> float:
     return float(total) / float(count)
 
 
-def baseline(clf, sounds: list[Path]) -> tuple[list[dict], float]:
-    "The right answers, and clips per second of `predict_many`."
+@dataclass
+class Speed:
+    "How fast clips were answered."
+
+    clips: int
+    seconds: float
+    cpu: float  # seconds of all cores
+
+    def __str__(self):
+        return (
+            f'{self.clips / self.seconds:.1f} clips/s, {1000 * self.cpu / self.clips:.1f} ms of CPU per clip'
+        )
+
+
+def baseline(clf, sounds: list[Path]) -> tuple[list[dict], Speed]:
+    "The right answers, and how fast `predict_many` gives them."
     clf.predict_many(sounds[:16])
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     rows = clf.predict_many(sounds).to_dict('records')
-    return rows, len(sounds) / (time.perf_counter() - start)
+    return rows, Speed(len(sounds), time.perf_counter() - start, time.process_time() - cpu)
 
 
-def report(load: Load, rows: list, seconds: float, direct: float, text: str) -> bool:
+def middle(rows: list[tuple], start: float, end: float) -> np.ndarray:
+    "The medians of some rows, those between two shares of the time."
+    part = rows[int(start * len(rows)) : max(1, int(end * len(rows)))]
+    return np.median(part, axis=0)
+
+
+def report(load: Load, rows: list, speed: Speed, direct: list[Speed], text: str) -> bool:
     "Prints what was measured; returns whether all is well."
-    rate = load.counts['clips'] / seconds
-    print(f'{dict(load.counts)} in {seconds:.0f} s; wrong or lost: {len(load.wrong)}')
+    print(f'{dict(load.counts)} in {speed.seconds:.0f} s; wrong or lost: {len(load.wrong)}')
     print(*load.wrong[:5], sep='\n')
     p50, p95, p99 = np.percentile(load.seconds, (50, 95, 99))
     print(f'requests: p50 {p50:.3f} s, p95 {p95:.3f} s, p99 {p99:.3f} s; mean batch {batch_size(text):.1f}')
-    print(f'{rate:.1f} clips/s; predict_many on the same files {direct:.1f}: ratio {rate / direct:.2f}')
-    early = next((r for r in rows if r[0] >= min(60, seconds / 4)), rows[0])
-    late = rows[-1]
+    print(
+        f'server: {speed}',
+        *(f'predict_many {when}: {s}' for when, s in zip(('before', 'after'), direct)),
+        sep='\n',
+    )
+    mean = sum(s.clips for s in direct) / sum(s.seconds for s in direct)
+    print(f'ratio to predict_many: {speed.clips / speed.seconds / mean:.2f}')
+    early, late = middle(rows, 0.05, 0.15), middle(rows, 0.9, 1)
     for name, i in (('server', 1), ('workers', 2)):
-        print(f'memory of the {name}: {early[i]:.0f} MB after {early[0]:.0f} s, {late[i]:.0f} MB at the end')
+        first, last = (f'{row[i]:.0f} MB at {row[0]:.0f} s' for row in (early, late))
+        print(f'memory of the {name}: {first}, {last}')
     return not load.wrong and late[1] <= 1.1 * early[1]
 
 
@@ -195,16 +244,17 @@ def measure(folder: Path, args: argparse.Namespace) -> bool:
     clf = Classifier.load('scratch')
     expected, before = baseline(clf, sounds)
     server, address = start_server(args.serve.split())
+    process = psutil.Process(server.pid)
     load = Load(address, sounds, expected, args.files, args.bad)
-    start = time.perf_counter()
-    rows = run_load(load, psutil.Process(server.pid), args.minutes, args.clients)
-    seconds = time.perf_counter() - start
+    wait_for_workers(process)
+    start, cpu = time.perf_counter(), cpu_seconds(process)
+    rows = run_load(load, process, args.minutes, args.clients)
+    speed = Speed(load.counts['clips'], time.perf_counter() - start, cpu_seconds(process) - cpu)
     text = httpx.get(f'{address}/metrics').text
     server.send_signal(signal.SIGINT)
-    code = server.wait(60)
+    print(f'the server ended with {server.wait(60)}')
     _, after = baseline(clf, sounds)
-    print(f'predict_many before {before:.1f} and after {after:.1f} clips/s; the server ended with {code}')
-    return report(load, rows, seconds, (before + after) / 2, text)
+    return report(load, rows, speed, [before, after], text)
 
 
 def main():
