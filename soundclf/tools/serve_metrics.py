@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable
 
 import prometheus_client as prometheus
+from fastcore.basics import patch
 
 from .terminal import show_line
 
-# %% ../../nbs/tools/serve_metrics.ipynb #0d54f224
+# %% ../../nbs/tools/serve_metrics.ipynb #7ea081c7
 class Metrics:
     "Counters of one server."
 
@@ -30,29 +31,33 @@ class Metrics:
         self.at_work = prometheus.Gauge('soundclf_requests_at_work', 'At work', registry=r)
         self.waiting = prometheus.Gauge('soundclf_sounds_waiting', 'In the line', registry=r)
 
-    def observe(
-        self,
-        event: str,  # batch or death
-        value: float,  # sounds in the batch, or 1
-    ):
-        "Counts a batch or a death, for `Pool`."
-        if event == 'batch':
-            self.batch.observe(value)
-        else:
-            self.death.inc(value)
-            show_line('A worker ended and was replaced.', sys.stderr)
+# %% ../../nbs/tools/serve_metrics.ipynb #210604c6
+@patch
+def observe(
+    self: Metrics,
+    event: str,  # batch or death
+    value: float,  # sounds in the batch, or 1
+):
+    "Counts a batch or a death, for `Pool`."
+    if event == 'batch':
+        self.batch.observe(value)
+    else:
+        self.death.inc(value)
+        show_line('A worker ended and was replaced.', sys.stderr)
 
-    def text(
-        self,
-        at_work: int,  # requests
-        waiting: int,  # sounds in the line
-    ) -> bytes:
-        "All counters, as Prometheus reads them."
-        self.at_work.set(at_work)
-        self.waiting.set(waiting)
-        return prometheus.generate_latest(self.registry)
 
-# %% ../../nbs/tools/serve_metrics.ipynb #9b33d4a9
+@patch
+def text(
+    self: Metrics,
+    at_work: int,  # requests
+    waiting: int,  # sounds in the line
+) -> bytes:
+    "All counters, as Prometheus reads them."
+    self.at_work.set(at_work)
+    self.waiting.set(waiting)
+    return prometheus.generate_latest(self.registry)
+
+# %% ../../nbs/tools/serve_metrics.ipynb #8be71ea7
 class Counted:
     "ASGI: counts requests and their time by route and status."
 
@@ -66,16 +71,27 @@ class Counted:
     async def __call__(self, scope, receive, send):
         if scope['type'] != 'http':
             return await self.app(scope, receive, send)
-        start, status = time.perf_counter(), [500]
+        start, seen = time.perf_counter(), [500]
 
         async def noted(message):
             if message['type'] == 'http.response.start':
-                status[0] = message['status']
+                seen[0] = message['status']
             await send(message)
 
         try:
             await self.app(scope, receive, noted)
         finally:
-            route = getattr(scope.get('route'), 'path', 'none')  # no text of a caller becomes a label
-            self.metrics.requests.labels(route, status[0]).inc()
-            self.metrics.seconds.labels(route).observe(time.perf_counter() - start)
+            self.count(scope, seen[0], time.perf_counter() - start)
+
+# %% ../../nbs/tools/serve_metrics.ipynb #5d832e2c
+@patch
+def count(
+    self: Counted,
+    scope: dict,  # of the request
+    status: int,  # of its answer
+    seconds: float,  # that it took
+):
+    "Counts a request."
+    route = getattr(scope.get('route'), 'path', 'none')  # no text of a caller becomes a label
+    self.metrics.requests.labels(route, status).inc()
+    self.metrics.seconds.labels(route).observe(seconds)
