@@ -187,6 +187,13 @@ def test_without_a_token_it_is_for_this_machine(client, capsys):
     assert len(errors) == 2 and all('--token' in line for line in errors)
 
 
+def test_without_its_packages_the_command_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setattr('soundclf.tools.commands_serve.find_spec', lambda module: None)
+    assert run(['serve']) == 1
+    sentence = capsys.readouterr().err
+    assert 'needs fastapi, uvicorn' in sentence and 'extra `serve`' in sentence and sentence.count('\n') == 1
+
+
 def test_an_upload_that_does_not_end_is_refused(home):
     app = make_app(Settings(limits=Limits(wait=0.2)))
 

@@ -83,7 +83,7 @@ def unzip(
             os.replace(Path(tmp) / 'in', folder)
     return _innermost(folder)
 
-# %% ../../nbs/tools/archives.ipynb #52049aaa
+# %% ../../nbs/tools/archives.ipynb #f6bed3c2
 def _unpacked(archive: str | Path, folder: Path, megabytes: float, members: int):
     folder.mkdir()
     try:

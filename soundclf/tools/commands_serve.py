@@ -15,7 +15,7 @@ from pathlib import Path
 from ..core.files import SoundclfError
 from .terminal import kept, show_line
 
-# %% ../../nbs/tools/commands_serve.ipynb #8244a68f
+# %% ../../nbs/tools/commands_serve.ipynb #13952cb5
 _NEEDED = {'fastapi': 'fastapi', 'uvicorn': 'uvicorn', 'python_multipart': 'python-multipart'}
 _NEEDED |= {'prometheus_client': 'prometheus-client'}
 
@@ -28,15 +28,20 @@ def _check_installed():
         raise SoundclfError(f'`soundclf serve` needs {", ".join(missing)}: {remedy}.')
 
 
+def _check_access(host: str, token: str, sounds: str):
+    "Raises `SoundclfError` for what others could reach without a token, and for a folder that is not there."
+    _check_token(host, token)
+    if sounds and not Path(sounds).is_dir():
+        raise SoundclfError(f'{sounds} is no folder: --sounds names one that holds folders to train on.')
+
+# %% ../../nbs/tools/commands_serve.ipynb #c5f18bb1
 def _check_token(host: str, token: str):
     "Raises `SoundclfError` for a server without a good token that others can reach."
     from soundclf.tools.serve_limits import is_loopback
 
     if token and (len(token) < 16 or not token.isascii() or not token.isprintable() or ' ' in token):
-        advice = 'such as `openssl rand -hex 16` prints'
-        raise SoundclfError(
-            f'This token is too easy to guess or to mistype: give 16 letters and digits, {advice}.'
-        )
+        trouble = 'This token is easy to guess or to mistype'
+        raise SoundclfError(f'{trouble}: give 16 letters or more, as `openssl rand -hex 16` prints them.')
     if not token and not is_loopback(host):
         advice = 'give a --token, or leave --host out to listen on this machine only'
         raise SoundclfError(f'Others can reach {host}, and there is no token: {advice}.')
@@ -57,10 +62,9 @@ def _address(listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
     return f'http://[{host}]:{port}' if ':' in host else f'http://{host}:{port}'
 
-# %% ../../nbs/tools/commands_serve.ipynb #88c4c35a
+# %% ../../nbs/tools/commands_serve.ipynb #f26e68fa
 def serve(
     model: str = 'scratch',  # a model's name, its folder, or an ONNX file
-    engine: str = 'auto',  # torch, onnx, or auto
     host: str = '127.0.0.1',  # to listen on; beyond this machine only with a token
     port: int = 8000,  # to listen on; 0 for one that is free
     token: str = '',  # that requests must bring; default: $SOUNDCLF_TOKEN
@@ -77,26 +81,29 @@ def serve(
     "Answer other programs over HTTP: sounds, timelines, trainings."
     _check_installed()
     token = token or os.environ.get('SOUNDCLF_TOKEN', '')
-    _check_token(host, token)
-    limits = megabytes, files, 60 * minutes, channels, wait
-    settings = _settings(model, engine, token, sounds, workers, batch, requests, limits)
+    _check_access(host, token, sounds)
+    limits = {'megabytes': megabytes, 'files': files, 'channels': channels, 'wait': wait}
+    settings = _settings(limits, minutes, workers, batch, requests)
+    settings.model, settings.token, settings.sounds = model, token, sounds
     with _listening(host, port) as listening:
         return _run(settings, listening)
 
-# %% ../../nbs/tools/commands_serve.ipynb #2e275dbd
-def _settings(model, engine, token, sounds, workers: int, batch: int, requests: int, limits: tuple):
-    "The settings of a server; raises `SoundclfError` for numbers that it can't be run with."
+# %% ../../nbs/tools/commands_serve.ipynb #9442ec4c
+def _settings(limits: dict, minutes: float, workers: int, batch: int, requests: int):
+    "The settings of a server; raises `SoundclfError` for a number that none can have."
     from joblib import cpu_count
 
     from soundclf.tools.serve_answers import Settings
     from soundclf.tools.serve_limits import Limits
 
     workers = workers or min(4, cpu_count())
-    settings = Settings(model, engine, token, sounds, workers, batch, 4 * batch, requests, Limits(*limits))
+    places = 4 * batch
+    settings = Settings(workers=workers, batch=batch, places=places, requests=requests)
+    settings.limits = Limits(seconds=60 * minutes, **limits)
     _check_numbers(settings)
     return settings
 
-# %% ../../nbs/tools/commands_serve.ipynb #18338629
+# %% ../../nbs/tools/commands_serve.ipynb #a4d96ac9
 def _check_numbers(settings):
     "Raises `SoundclfError` for a setting that no server can have."
     limits = settings.limits
@@ -112,10 +119,6 @@ def _check_numbers(settings):
     ):
         if not value > 0:
             raise SoundclfError(f'--{option} is {value:g}: give more than 0.')
-    if settings.sounds and not Path(settings.sounds).is_dir():
-        raise SoundclfError(
-            f'{settings.sounds} is no folder: --sounds names one that holds folders to train on.'
-        )
 
 # %% ../../nbs/tools/commands_serve.ipynb #14b4723a
 def _run(settings, listening: socket.socket) -> int:
@@ -134,7 +137,7 @@ def _run(settings, listening: socket.socket) -> int:
         uvicorn.Server(config).run(sockets=[listening])
     return 0
 
-# %% ../../nbs/tools/commands_serve.ipynb #4ec89225
+# %% ../../nbs/tools/commands_serve.ipynb #1ad08dbb
 def _at_end(server) -> str:
     "What is said about a server that was stopped."
     answered = f'{server.counts["answered"]} requests were answered'

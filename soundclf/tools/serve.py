@@ -190,7 +190,7 @@ async def log(request: Request, number: int) -> PlainTextResponse:
     "What a training has printed."
     return PlainTextResponse('\n'.join(_server(request).jobs.get(number).log) + '\n')
 
-# %% ../../nbs/tools/serve.ipynb #bc44b5d5
+# %% ../../nbs/tools/serve.ipynb #4c45b9b1
 @router.delete('/jobs/{number}')
 async def cancel(request: Request, number: int) -> JSONResponse:
     "Cancel a training. What it has trained so far is kept: the same request goes on from there."
@@ -236,7 +236,7 @@ async def _on_values(request: Request, error: RequestValidationError) -> JSONRes
     first = error.errors()[0]
     return _refusal(422, f'{first["loc"][-1]} does not fit ({first["msg"]}): `/docs` says what it may be.')
 
-# %% ../../nbs/tools/serve.ipynb #b1b44778
+# %% ../../nbs/tools/serve.ipynb #e0d176b7
 async def _on_unknown(request: Request, error: Exception) -> JSONResponse:
     traceback.print_exception(error, file=sys.stderr)
     return _refusal(500, 'The server failed at this request: its owner can read why in its output.')
@@ -252,7 +252,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     finally:
         await asyncio.to_thread(server.close)
 
-# %% ../../nbs/tools/serve.ipynb #9698ca85
+# %% ../../nbs/tools/serve.ipynb #c887f8ec
 def make_app(
     settings: Settings,  # how it is run
 ) -> FastAPI:  # for uvicorn or a test client

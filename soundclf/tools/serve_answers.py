@@ -6,9 +6,8 @@
 # %% auto #0
 __all__ = ['Settings', 'Model', 'Server', 'told_answer']
 
-# %% ../../nbs/tools/serve_answers.ipynb #3f1f5e8e
+# %% ../../nbs/tools/serve_answers.ipynb #4f4a5115
 import asyncio
-import math
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,6 @@ from typing import NamedTuple
 import numpy as np
 from fastcore.basics import patch
 
-# %% ../../nbs/tools/serve_answers.ipynb #dc36a993
 from ..core.files import SoundclfError, known_name
 from .answers import Prediction
 from .classifier import Classifier
@@ -57,7 +55,7 @@ class Model(NamedTuple):
     key: ModelKey  # for workers
     clf: Classifier  # without its weights
 
-# %% ../../nbs/tools/serve_answers.ipynb #13dbd25d
+# %% ../../nbs/tools/serve_answers.ipynb #4c99c84b
 class Server:
     "What answers requests. Start it, and stop it in the end."
 
@@ -74,19 +72,21 @@ class Server:
         self.decoders = ThreadPoolExecutor(2, 'decoder')
         self.models, self.counts = OrderedDict(), Counter()
 
-    def start(self):
-        "Returns when the first worker can answer; raises `SoundclfError` for a model that cannot."
-        if not self.models:
-            clf = self.pool.start()
-            self.name = clf.name
-            self.models[self.pool.first] = clf
+# %% ../../nbs/tools/serve_answers.ipynb #328d293c
+@patch
+def start(self: Server):
+    "Returns when the first worker can answer; raises `SoundclfError` for a model that cannot."
+    if not self.models:
+        clf = self.pool.start()
+        self.name = clf.name
+        self.models[self.pool.first] = clf
 
-# %% ../../nbs/tools/serve_answers.ipynb #57ecc3f5
+
 @patch
 def close(self: Server):
     "Ends workers and trainings."
     self.jobs.stop()
-    self.pool.stop()
+    self.pool.end()
     self.decoders.shutdown(cancel_futures=True)
 
 # %% ../../nbs/tools/serve_answers.ipynb #28ecaafe
@@ -137,7 +137,7 @@ async def _open(self: Server, name: str, key: ModelKey) -> Classifier:
     except SoundclfError as e:
         raise Refused(500, without_paths(str(e), {key.path: name})) from None
 
-# %% ../../nbs/tools/serve_answers.ipynb #63b2e14e
+# %% ../../nbs/tools/serve_answers.ipynb #7c3fa6b9
 @patch
 def _named(self: Server, name: str) -> Path:
     try:
@@ -199,7 +199,7 @@ def _ask(self: Server, model: Model, wave: np.ndarray, span: tuple[float, float]
     future.add_done_callback(lambda _: self.places.release())
     return future
 
-# %% ../../nbs/tools/serve_answers.ipynb #cb35bc1c
+# %% ../../nbs/tools/serve_answers.ipynb #9b5b4531
 @patch(as_prop=True)
 def places(self: Server) -> asyncio.Semaphore:
     "The places for waveforms."
@@ -207,7 +207,7 @@ def places(self: Server) -> asyncio.Semaphore:
         self._places = asyncio.Semaphore(self.settings.places)
     return self._places
 
-# %% ../../nbs/tools/serve_answers.ipynb #3bd7775f
+# %% ../../nbs/tools/serve_answers.ipynb #07ede9e0
 @patch
 async def predict(
     self: Server,
@@ -233,17 +233,17 @@ def sentence(self: Server, error: Exception, upload: Upload, model: Model) -> st
     "What is wrong with an upload, without a path."
     return without_paths(str(error), {str(upload.path): upload.name, model.key.path: model.name})
 
-# %% ../../nbs/tools/serve_answers.ipynb #44f1183c
+# %% ../../nbs/tools/serve_answers.ipynb #52df49ac
 def told_answer(
     answer: Prediction,  # of a classifier
 ) -> dict:  # for JSON
     "An answer as callers read it."
     told = {'label': answer.label, 'best': answer.best, 'note': answer.note}
     told |= {'probability': answer.probability, 'windows': answer.windows}
-    told['unlike'] = None if math.isnan(answer.unlike) else answer.unlike
+    told['unlike'] = None if np.isnan(answer.unlike) else answer.unlike
     return told | {'probabilities': answer.probabilities}
 
-# %% ../../nbs/tools/serve_answers.ipynb #0e913a25
+# %% ../../nbs/tools/serve_answers.ipynb #af994ff0
 @patch
 async def timeline(
     self: Server,
@@ -256,13 +256,12 @@ async def timeline(
     try:
         found = await self.windows(model, upload.path, window or model.clf.features.duration, hop)
         segments = segments_of(found, model.clf.classes, model.clf.score_limit)
-        return [_plain_segment(s) for s in segments]
+        return [_told_segment(s) for s in segments]
     except SoundclfError as e:
         status = e.status if isinstance(e, Refused) else 422
         raise Refused(status, self.sentence(e, upload, model), getattr(e, 'retry_after', None)) from None
 
 
-def _plain_segment(segment: dict) -> dict:
-    "A segment as JSON can hold it."
-    numbers = {name: float(segment[name]) for name in ('start', 'end', 'probability')}
-    return {'label': segment['label']} | numbers
+def _told_segment(segment: dict) -> dict:
+    "A segment with numbers that JSON can hold."
+    return {k: v if k == 'label' else float(v) for k, v in segment.items()}

@@ -24,7 +24,7 @@ from .archives import unzip
 from .serve_limits import Limits, Refused, without_paths
 from .terminal import visible
 
-# %% ../../nbs/tools/serve_jobs.ipynb #d9cae884
+# %% ../../nbs/tools/serve_jobs.ipynb #19518d13
 @dataclass
 class Job:
     "A training, at work or over."
@@ -37,15 +37,18 @@ class Job:
     cancelled: bool = False  # by a caller
     stopped: bool = False  # with the server
 
-    @property
-    def state(self) -> str:
-        "running, done, failed or cancelled."
-        code = self.child.poll()
-        if code is None:
-            return 'running'
-        return 'done' if code == 0 else 'cancelled' if self.cancelled else 'failed'
+# %% ../../nbs/tools/serve_jobs.ipynb #2f1ed049
+@patch(as_prop=True)
+def state(self: Job) -> str:
+    "running, done, failed or cancelled."
+    code = self.child.poll()
+    if code is None:
+        return 'running'
+    if code == 0:
+        return 'done'
+    return 'cancelled' if self.cancelled else 'failed'
 
-# %% ../../nbs/tools/serve_jobs.ipynb #24e2e1f3
+
 @patch(as_prop=True)
 def log(self: Job) -> list[str]:
     "What the training has printed, progress bars at their last state; no line has a folder in it."
@@ -76,7 +79,7 @@ def told(self: Job) -> dict:
     row |= {'progress': self.progress, 'last_line': log[-1] if log else ''}
     return row
 
-# %% ../../nbs/tools/serve_jobs.ipynb #9a3c3c11
+# %% ../../nbs/tools/serve_jobs.ipynb #cda4d7a6
 @patch
 def cancel(self: Job, seconds: float = 20.0):
     "Ends the training and its workers; raises `Refused` with 409 for one that is over."
@@ -90,7 +93,7 @@ def cancel(self: Job, seconds: float = 20.0):
             self.child.wait(seconds)
             return
 
-# %% ../../nbs/tools/serve_jobs.ipynb #d6be3d8d
+# %% ../../nbs/tools/serve_jobs.ipynb #29b7b921
 class Jobs:
     "The trainings that this server has started, one at a time."
 
@@ -103,21 +106,31 @@ class Jobs:
         self.limits, self.jobs = limits, {}
         self.numbers, self.lock = count(1), threading.Lock()
 
-    def get(self, number: int) -> Job:
-        "A job; raises `Refused` with 404."
-        if number not in self.jobs:
-            raise Refused(404, f'There is no job {number}: `/jobs` lists those there are.')
-        return self.jobs[number]
-
-    def folders(self) -> list[str]:
-        "The names of the folders that may be trained on."
-        if self.sounds is None or not self.sounds.is_dir():
-            return []
-        return sorted(p.name for p in self.sounds.iterdir() if p.is_dir() and p.name[0] != '.')
-
-# %% ../../nbs/tools/serve_jobs.ipynb #f366d8a0
+# %% ../../nbs/tools/serve_jobs.ipynb #e26f3dad
 @patch
-def folder(self: Jobs, name: str) -> Path:
+def get(
+    self: Jobs,
+    number: int,  # of a job
+) -> Job:  # the job
+    "A job; raises `Refused` with 404."
+    if number not in self.jobs:
+        raise Refused(404, f'There is no job {number}: `/jobs` lists those there are.')
+    return self.jobs[number]
+
+
+@patch
+def folders(self: Jobs) -> list[str]:
+    "The names of the folders that may be trained on."
+    if self.sounds is None or not self.sounds.is_dir():
+        return []
+    return sorted(p.name for p in self.sounds.iterdir() if p.is_dir() and p.name[0] != '.')
+
+# %% ../../nbs/tools/serve_jobs.ipynb #2e13b1ea
+@patch
+def folder(
+    self: Jobs,
+    name: str,  # one of `folders`
+) -> Path:  # its place
     "A folder of the owner's; raises `Refused` with 404."
     if name not in self.folders():
         known = ', '.join(self.folders()) or 'none, as `soundclf serve --sounds FOLDER` was not given any'
@@ -126,7 +139,10 @@ def folder(self: Jobs, name: str) -> Path:
 
 
 @patch
-def unpacked(self: Jobs, archive: Path) -> Path:
+def unpacked(
+    self: Jobs,
+    archive: Path,  # a zip
+) -> Path:  # a folder of class folders
     "The folder of a zip's sounds."
     place = data_dir() / 'uploads' / sha256_file(archive)[:16]
     return unzip(archive, place, self.limits.unzipped_megabytes, self.limits.members)
@@ -157,7 +173,7 @@ def start(
         self.jobs[number] = Job(number, model, recipe, folder, start_training(command, folder))
     return self.jobs[number]
 
-# %% ../../nbs/tools/serve_jobs.ipynb #16eef4b8
+# %% ../../nbs/tools/serve_jobs.ipynb #29b2127c
 @patch
 def check_free(self: Jobs):
     "Raises `Refused` with 409 while a job is at work."

@@ -32,7 +32,7 @@ class Refused(SoundclfError):
         super().__init__(sentence)
         self.status, self.retry_after = status, retry_after
 
-# %% ../../nbs/tools/serve_limits.ipynb #727c9241
+# %% ../../nbs/tools/serve_limits.ipynb #8c724b82
 @dataclass(frozen=True)
 class Limits:
     "What a request may bring. Each limit has one sentence that names it."
@@ -96,7 +96,7 @@ def check_local(
     if origin and urlsplit(origin).netloc != host:
         raise Refused(403, 'A page of another site sent this request: send it without the header Origin.')
 
-# %% ../../nbs/tools/serve_limits.ipynb #4c884e1f
+# %% ../../nbs/tools/serve_limits.ipynb #6ffa2564
 def _is_loopback_address(name: str) -> bool:
     try:
         return ipaddress.ip_address(name).is_loopback

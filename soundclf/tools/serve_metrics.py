@@ -15,7 +15,7 @@ from fastcore.basics import patch
 
 from .terminal import show_line
 
-# %% ../../nbs/tools/serve_metrics.ipynb #0d54f224
+# %% ../../nbs/tools/serve_metrics.ipynb #7ea081c7
 class Metrics:
     "Counters of one server."
 
@@ -31,7 +31,7 @@ class Metrics:
         self.at_work = prometheus.Gauge('soundclf_requests_at_work', 'At work', registry=r)
         self.waiting = prometheus.Gauge('soundclf_sounds_waiting', 'In the line', registry=r)
 
-# %% ../../nbs/tools/serve_metrics.ipynb #3d178737
+# %% ../../nbs/tools/serve_metrics.ipynb #210604c6
 @patch
 def observe(
     self: Metrics,
@@ -57,7 +57,7 @@ def text(
     self.waiting.set(waiting)
     return prometheus.generate_latest(self.registry)
 
-# %% ../../nbs/tools/serve_metrics.ipynb #9b33d4a9
+# %% ../../nbs/tools/serve_metrics.ipynb #8be71ea7
 class Counted:
     "ASGI: counts requests and their time by route and status."
 
@@ -68,21 +68,30 @@ class Counted:
     ):
         self.app, self.metrics = app, metrics
 
-# %% ../../nbs/tools/serve_metrics.ipynb #8d5d47d3
+    async def __call__(self, scope, receive, send):
+        if scope['type'] != 'http':
+            return await self.app(scope, receive, send)
+        start, seen = time.perf_counter(), [500]
+
+        async def noted(message):
+            if message['type'] == 'http.response.start':
+                seen[0] = message['status']
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noted)
+        finally:
+            self.count(scope, seen[0], time.perf_counter() - start)
+
+# %% ../../nbs/tools/serve_metrics.ipynb #5d832e2c
 @patch
-async def __call__(self: Counted, scope, receive, send):
-    if scope['type'] != 'http':
-        return await self.app(scope, receive, send)
-    start, status = time.perf_counter(), [500]
-
-    async def noted(message):
-        if message['type'] == 'http.response.start':
-            status[0] = message['status']
-        await send(message)
-
-    try:
-        await self.app(scope, receive, noted)
-    finally:
-        route = getattr(scope.get('route'), 'path', 'none')  # no text of a caller becomes a label
-        self.metrics.requests.labels(route, status[0]).inc()
-        self.metrics.seconds.labels(route).observe(time.perf_counter() - start)
+def count(
+    self: Counted,
+    scope: dict,  # of the request
+    status: int,  # of its answer
+    seconds: float,  # that it took
+):
+    "Counts a request."
+    route = getattr(scope.get('route'), 'path', 'none')  # no text of a caller becomes a label
+    self.metrics.requests.labels(route, status).inc()
+    self.metrics.seconds.labels(route).observe(seconds)

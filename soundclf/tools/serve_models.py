@@ -38,7 +38,7 @@ def model_key(
     file = path / 'config.json' if path.is_dir() else path
     return ModelKey(str(path), file_digests([file])[0][:16])
 
-# %% ../../nbs/tools/serve_models.ipynb #dd30603f
+# %% ../../nbs/tools/serve_models.ipynb #a970a69e
 class OpenModels:
     "The models that a worker has at hand, the last used ones only."
 
@@ -76,7 +76,7 @@ def _sentence(error: Exception) -> str:
         return str(error)
     return f'The model does not run ({type(error).__name__}): train or export it again.'
 
-# %% ../../nbs/tools/serve_models.ipynb #21d27636
+# %% ../../nbs/tools/serve_models.ipynb #857fc4ff
 def _shell(models: OpenModels, key: ModelKey) -> Classifier | str:
     "A model without its weights, or why it does not open."
     try:

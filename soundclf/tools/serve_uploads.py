@@ -83,7 +83,7 @@ def headers_finished(self: _Body):
     self.uploads.append(Upload(upload_name(name), _place(self.folder, len(self.uploads), name)))
     self.out = open(self.uploads[-1].path, 'wb')
 
-# %% ../../nbs/tools/serve_uploads.ipynb #6aecdcec
+# %% ../../nbs/tools/serve_uploads.ipynb #32860b14
 @patch
 def part_data(self: _Body, data: bytes, start: int, end: int):
     "Writes a piece of a file, or keeps a piece of a field."
@@ -148,7 +148,7 @@ class Received(NamedTuple):
     uploads: list[Upload]  # files
     fields: dict[str, str]  # the other parts of a form
 
-# %% ../../nbs/tools/serve_uploads.ipynb #abe8fac9
+# %% ../../nbs/tools/serve_uploads.ipynb #4c3ee640
 async def receive(
     pieces: AsyncIterator[bytes],  # of the body
     kind: str,  # its Content-Type
@@ -169,7 +169,7 @@ async def receive(
         raise Refused(400, _CUT)
     return Received(body.uploads, body.fields)
 
-# %% ../../nbs/tools/serve_uploads.ipynb #27598723
+
 _CUT = 'The body is not a whole form: send files as multipart/form-data, as `curl -F file=@dog.wav` does.'
 
 # %% ../../nbs/tools/serve_uploads.ipynb #6219369f
@@ -187,7 +187,7 @@ def _reader(kind: str, folder: Path, files: int, megabytes: float) -> tuple:
 
 _FORM = 'A body of this kind cannot be read: send files as multipart/form-data,'
 
-# %% ../../nbs/tools/serve_uploads.ipynb #d43880ee
+# %% ../../nbs/tools/serve_uploads.ipynb #bd43e0a7
 class Drained:
     "ASGI: an answer waits until its request has been read, or until too much has come."
 
@@ -199,24 +199,21 @@ class Drained:
     ):
         self.app, self.most, self.seconds = app, megabytes * 1e6, seconds
 
-# %% ../../nbs/tools/serve_uploads.ipynb #78d8e53b
-@patch
-async def __call__(self: Drained, scope: dict, receive: Callable, send: Callable):
-    if scope['type'] != 'http':
-        return await self.app(scope, receive, send)
-    left = _Rest(scope, receive)
+    async def __call__(self, scope: dict, receive: Callable, send: Callable):
+        if scope['type'] != 'http':
+            return await self.app(scope, receive, send)
+        left = _Rest(scope, receive)
 
-    async def send_later(message: dict):
-        if message['type'] == 'http.response.start' and left.more:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(left.throw_away(self.most), self.seconds)
-            closing = [(b'connection', b'close')] if left.more else []
-            message = message | {'headers': [*message['headers'], *closing]}
-        await send(message)
+        async def send_later(message: dict):
+            if message['type'] == 'http.response.start' and left.more:
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(left.throw_away(self.most), self.seconds)
+                message = message | {'headers': [*message['headers'], *left.closing()]}
+            await send(message)
 
-    await self.app(scope, left.receive, send_later)
+        await self.app(scope, left.receive, send_later)
 
-# %% ../../nbs/tools/serve_uploads.ipynb #f4fd0ac1
+# %% ../../nbs/tools/serve_uploads.ipynb #ddcd36b8
 class _Rest:
     "What is left of a request's body."
 
@@ -229,6 +226,9 @@ class _Rest:
         self.more = message.get('more_body', False)
         self.asks = False
         return message
+
+    def closing(self) -> list[tuple[bytes, bytes]]:
+        return [(b'connection', b'close')] if self.more else []
 
     async def throw_away(self, most: float):
         while self.more and most > 0 and not self.asks:

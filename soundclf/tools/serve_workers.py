@@ -27,11 +27,11 @@ from .classifier import Classifier
 from .serve_limits import Refused
 from .serve_models import ModelKey, work
 
-# %% ../../nbs/tools/serve_workers.ipynb #cf8b5c03
+# %% ../../nbs/tools/serve_workers.ipynb #78577cc4
 class WorkerDied(Exception):
     "A worker ended before it answered."
 
-# %% ../../nbs/tools/serve_workers.ipynb #9aac1021
+
 class Worker:
     "A process that answers."
 
@@ -43,16 +43,15 @@ class Worker:
         self.process.start()
         theirs.close()
 
-    def stop(self):
-        "Ends the process."
-        self.process.kill()
-        self.process.join()
-        self.pipe.close()
-
-# %% ../../nbs/tools/serve_workers.ipynb #e6f9c443
+# %% ../../nbs/tools/serve_workers.ipynb #1271eae1
 @patch
-def ask(self: Worker, key: ModelKey, waves: np.ndarray | None, spans: Sequence):
-    "What `work` sends back; raises `WorkerDied`."
+def ask(
+    self: Worker,
+    key: ModelKey,  # the model to ask
+    waves: np.ndarray | None,  # float32 [B, C, samples]; None asks for the model itself
+    spans: Sequence[tuple[float, float]] = (),  # start and end of each, in seconds
+):  # what `work` sends back
+    "The answers of a worker; raises `WorkerDied`."
     watch = threading.Timer(self.seconds, self.process.kill)
     watch.daemon = True
     watch.start()
@@ -64,6 +63,14 @@ def ask(self: Worker, key: ModelKey, waves: np.ndarray | None, spans: Sequence):
         raise WorkerDied from None
     finally:
         watch.cancel()
+
+# %% ../../nbs/tools/serve_workers.ipynb #297cdc52
+@patch
+def stop(self: Worker):
+    "Ends the process."
+    self.process.kill()
+    self.process.join()
+    self.pipe.close()
 
 # %% ../../nbs/tools/serve_workers.ipynb #48bc931d
 @dataclass
@@ -86,7 +93,7 @@ class Item:
             else:
                 self.future.set_result(answer)
 
-# %% ../../nbs/tools/serve_workers.ipynb #3c598761
+# %% ../../nbs/tools/serve_workers.ipynb #dc83c0e3
 class Line:
     "Items that wait for workers, no more than a number of them."
 
@@ -104,13 +111,18 @@ class Line:
             self.items.append(item)
             self.changed.notify()
 
-    def put_back(self, items: Sequence[Item]):
-        "Returns items to the head of the line, which may be longer then."
-        with self.changed:
-            self.items.extendleft(reversed(items))
-            self.changed.notify_all()
+# %% ../../nbs/tools/serve_workers.ipynb #95108187
+@patch
+def put_back(
+    self: Line,
+    items: Sequence[Item],  # in order
+):
+    "Returns items to the head of the line, which may be longer then."
+    with self.changed:
+        self.items.extendleft(reversed(items))
+        self.changed.notify_all()
 
-# %% ../../nbs/tools/serve_workers.ipynb #cdf08d96
+
 @patch
 def close(self: Line):
     "Lets everybody who waits for items go with none."
@@ -136,7 +148,7 @@ def take(
                 return waiting
     return []
 
-# %% ../../nbs/tools/serve_workers.ipynb #1368b7c3
+# %% ../../nbs/tools/serve_workers.ipynb #53273fdb
 @patch
 def _first(self: Line, most: int) -> list[Item]:
     "The first items that may be in one batch."
@@ -153,7 +165,7 @@ def _go_together(a: Item, b: Item) -> bool:
     lonely = any(item.tries or item.wave is None for item in (a, b))
     return a.key == b.key and not lonely
 
-# %% ../../nbs/tools/serve_workers.ipynb #a8567ee3
+# %% ../../nbs/tools/serve_workers.ipynb #844addc0
 class Pool:
     "Workers that answer what is submitted."
 
@@ -172,27 +184,35 @@ class Pool:
         self.threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(workers)]
         self.alive = 0  # workers
 
-    def start(self) -> Classifier:
-        "The first model without its weights, when a worker has it; raises `SoundclfError`."
-        for thread in self.threads:
-            thread.start()
-        return self.open(self.first).result()
-
-# %% ../../nbs/tools/serve_workers.ipynb #25c62d8d
+# %% ../../nbs/tools/serve_workers.ipynb #b75aa772
 @patch
-def open(self: Pool, key: ModelKey) -> Future:
+def start(self: Pool) -> Classifier:
+    "The first model without its weights, when a worker has it; raises `SoundclfError`."
+    for thread in self.threads:
+        thread.start()
+    return self.open(self.first).result()
+
+
+@patch
+def open(
+    self: Pool,
+    key: ModelKey,  # of the model
+) -> Future:  # `Classifier` that cannot run
     "The model without its weights."
-    return self._put(Item(key, None))
+    item = Item(key, None)
+    self.line.put(item)
+    return item.future
 
-
+# %% ../../nbs/tools/serve_workers.ipynb #1755aedf
 @patch
-def submit(self: Pool, key: ModelKey, wave: np.ndarray, span: tuple[float, float]) -> Future:
-    "The `Window` of a fitted waveform [C, samples]; raises `Refused` where too many wait."
-    return self._put(Item(key, wave, span))
-
-
-@patch
-def _put(self: Pool, item: Item) -> Future:
+def submit(
+    self: Pool,
+    key: ModelKey,  # the model to ask
+    wave: np.ndarray,  # float32 [C, samples] at the model's rate and length
+    span: tuple[float, float],  # start and end, in seconds
+) -> Future:  # `Window`
+    "The answer about a fitted waveform; raises `Refused` where too many wait."
+    item = Item(key, wave, span)
     self.line.put(item)
     return item.future
 
@@ -212,7 +232,7 @@ def _serve(self: Pool):
             worker = self._living(worker)
     worker.stop()
 
-# %% ../../nbs/tools/serve_workers.ipynb #d5ddd54a
+# %% ../../nbs/tools/serve_workers.ipynb #896e3d4d
 @patch
 def _hand_over(self: Pool, batch: list[Item], worker: Worker):
     "Asks a worker about a batch."
@@ -245,7 +265,7 @@ def _living(self: Pool, worker: Worker | None) -> Worker:
         except OSError:  # no memory or no process is left at the moment
             time.sleep(1)
 
-# %% ../../nbs/tools/serve_workers.ipynb #fbd9a3dc
+# %% ../../nbs/tools/serve_workers.ipynb #43ff3475
 @patch
 def _once_more(self: Pool, batch: list[Item]):
     "Sends the items of a worker that died again; raises no error for those that two died with."
@@ -258,9 +278,9 @@ def _once_more(self: Pool, batch: list[Item]):
 
 _TWICE = 'Two workers ended while they answered this sound: try again, or send another.'
 
-# %% ../../nbs/tools/serve_workers.ipynb #433e53a0
+# %% ../../nbs/tools/serve_workers.ipynb #f4d556ee
 @patch
-def stop(self: Pool):
+def end(self: Pool):
     "Ends all workers; whoever still waits gets a `Refused`."
     self.line.close()
     for item in self.line.items:
