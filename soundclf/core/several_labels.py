@@ -165,7 +165,9 @@ def fit_thresholds(
     for c in np.flatnonzero(y.max(0) == 1):
         precision, recall, threshold = precision_recall_curve(y[:, c], p[:, c])
         f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-        best[c] = threshold[f1[:-1].argmax()]
+        at = f1[:-1].argmax()
+        below = threshold[at - 1] if at else 0.0
+        best[c] = (threshold[at] + below) / 2  # half-way to the next clip that is not named
     return best
 
 # %% ../../nbs/core/several_labels.ipynb #6f644a46

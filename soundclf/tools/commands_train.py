@@ -118,6 +118,7 @@ def _labels_made(record: dict, target: Path) -> int:
     "Says what a model with several labels is worth, and where it is."
     from soundclf.tools.label_training import label_lines
 
+    show_line('On clips that were left out of the training:')
     for line in label_lines(record):
         show_line(line)
     show_line(f'Made: {target} (model, CARD.md, labels.png, results.json).')
@@ -196,10 +197,10 @@ def _beside_accuracy(predictions, seen) -> dict:
     from soundclf.core.predictions import relative_path
     from soundclf.core.results import protocol_record
 
-    if '|' in ''.join(predictions.label):  # several labels have measures of their own
-        return {}
-    balance = {'balanced_accuracy': balanced_accuracy(predictions)}
     known = predictions.path.isin(set(seen.map(relative_path)))
+    if '|' in ''.join(predictions.label):  # several labels have measures of their own
+        return {'trained_on': int(known.sum())}
+    balance = {'balanced_accuracy': balanced_accuracy(predictions)}
     found = balance | {'largest_class': largest_class(predictions.label), 'trained_on': int(known.sum())}
     if 0 < known.sum() < len(known):
         found['new_clips'] = protocol_record(predictions[~known], 'nothing: the model was finished before')
@@ -223,7 +224,7 @@ def _summary(record: dict) -> list[str]:
     if 'mean_average_precision' in record:
         from soundclf.tools.label_training import label_lines
 
-        return label_lines(record)
+        return [*_known_clips(record), *label_lines(record)]
     scores = f'macro-F1 {record["macro_f1"]["mean"]:.3f}, ECE {record["ece"]:.3f}'
     b, largest = record['balanced_accuracy'], record['largest_class']
     share = f'largest class: {largest["label"]}, {100 * largest["share"]:.1f} % of the clips'
@@ -239,12 +240,12 @@ def _known_clips(record: dict) -> list[str]:
     known, n = record['trained_on'], record['n']
     if known == n:
         return ['The model was trained on all of these clips: the figures say nothing about new sounds.']
-    if known:
-        new = f'accuracy of the {n - known} others: {_accuracy(record["new_clips"])}'
-        return [
-            f'The model was trained on {known} of the {n} clips, which flatters the figures below; {new}.'
-        ]
-    return []
+    if not known:
+        return []
+    flattered = f'The model was trained on {known} of the {n} clips, which flatters the figures below'
+    if 'new_clips' not in record:
+        return [f'{flattered}.']
+    return [f'{flattered}; accuracy of the {n - known} others: {_accuracy(record["new_clips"])}.']
 
 # %% ../../nbs/tools/commands_train.ipynb #568425e0
 def _save_evaluation(name: str, predictions, record: dict, folder: Path):

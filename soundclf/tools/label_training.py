@@ -124,7 +124,7 @@ def label_lines(
     "What a model with several labels is worth, in words."
     a = record['mean_average_precision']
     interval = f'{a["mean"]:.3f} ({a["low"]:.3f} to {a["high"]:.3f})'
-    lines = [f'mean average precision on clips left out: {interval}, 95 % interval over recordings']
+    lines = [f'mean average precision: {interval}, 95 % interval over recordings']
     for label, s in record['labels'].items():
         f1 = f'F1 {s["f1"]:.2f} ({s["f1_low"]:.2f} to {s["f1_high"]:.2f}) from {s["threshold"]:.2f} on'
         lines.append(f'  {label}: {s["clips"]} clips, average precision {s["average_precision"]:.2f}, {f1}')
@@ -193,6 +193,8 @@ def label_card(
         f'- Network: frozen {data.backbone}, a logistic regression for each label',
         f'- Input: {f.kind}, {f.sample_rate:,} Hz, {f.duration:g} s, {f.n_mels} bands',
         f'- Weights: SHA-256 {digest}',
+        '',
+        'On clips that were left out of the training:',
         '',
         *(f'- {line.strip()}' for line in label_lines(record)),
     ]
