@@ -13,6 +13,7 @@ from export import ROOT, stale_files
 
 MOST_OUTPUT = 4096  # bytes of text that one cell may keep
 LONGEST_CELL = 25  # lines of an exported cell
+LEAST_PROSE = 1 / 3  # cells of prose for one of code
 PICTURE = re.compile(r'!\[[^\]]*\]\((?:\.\./)*(figures/[^)\s]+)\)')
 
 
@@ -47,6 +48,9 @@ def untidy(path: Path) -> Iterator[str]:
         yield f'{name} shows no picture in its first cells'
     if not source(cells[0]).startswith('# '):
         yield f'{name} does not open with a title'
+    kinds = Counter(c['cell_type'] for c in cells)
+    if LEAST_PROSE * kinds['code'] > kinds['markdown']:
+        yield f'{name} has {kinds["markdown"]} cells of prose for {kinds["code"]} of code: say what they do'
 
 
 def untidy_cell(cell: dict) -> Iterator[str]:

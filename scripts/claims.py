@@ -5,6 +5,7 @@ figures/claims.json anew; without it, one changed digit is an error."""
 
 import json
 import sys
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -48,7 +49,7 @@ def file_of(dataset: str, model: str, suffix: str = '') -> Path:
 
 
 def predictions(file: Path) -> pd.DataFrame:
-    "A tracked table of predictions; it need not have probabilities."
+    "A tracked table; it need not have probabilities, which `load_predictions` asks for."
     text = dict.fromkeys(('path', 'label', 'predicted', 'group'), str)
     return pd.read_csv(file, dtype=text, keep_default_na=False)
 
@@ -58,13 +59,10 @@ def accuracy_claim(dataset: str, model: str, suffix: str, protocol: str) -> dict
     file = file_of(dataset, model, suffix)
     table = predictions(file)
     right = (table.label == table.predicted).to_numpy()
-    low, high = accuracy_interval(right, table.group)
     frozen = model.endswith('-transfer') or dataset == 'urbansound8k'
     return {
         'claim': f'accuracy of {model} on {dataset}, {protocol.replace("_", " ")}',
-        'value': round(float(right.mean()), 6),
-        'low': round(low, 6),
-        'high': round(high, 6),
+        **digits(right.mean(), *accuracy_interval(right, table.group)),
         'clips': len(table),
         'groups': int(table.group.nunique()),
         'tier': BITWISE if frozen else RETRAINED,
@@ -73,15 +71,18 @@ def accuracy_claim(dataset: str, model: str, suffix: str, protocol: str) -> dict
     }
 
 
+def digits(value: float, low: float, high: float) -> dict[str, float]:
+    "A value and its interval, as they are written."
+    return {k: round(float(v), 6) for k, v in (('value', value), ('low', low), ('high', high))}
+
+
 def order_claim(dataset: str, worse: str, better: str) -> dict:
     "The difference of two models on the same clips."
     files = file_of(dataset, worse), file_of(dataset, better)
     found = compare(*map(predictions, files))
     return {
-        'claim': f'{better} is more accurate than {worse} on {dataset}: difference',
-        'value': round(found['difference'], 6),
-        'low': round(found['low'], 6),
-        'high': round(found['high'], 6),
+        'claim': f'{better} against {worse} on {dataset}: difference in accuracy',
+        **digits(found['difference'], found['low'], found['high']),
         'holds': bool(found['low'] > 0),
         'tier': CONCLUSION,
         'made_in': f'nbs/{CHAPTERS[dataset]}.ipynb',
@@ -89,34 +90,31 @@ def order_claim(dataset: str, worse: str, better: str) -> dict:
     }
 
 
-def records() -> list[tuple]:
-    "(data set, model, suffix, protocol, its record in results.json) of all tracked predictions."
+def accuracies() -> list[tuple[dict, dict]]:
+    "(claim, its record in results.json) of all tracked predictions."
     found = []
     for dataset, protocols in PROTOCOLS.items():
         models = read_json(ROOT / 'figures' / dataset / 'results.json')['models']
-        for model, entry in models.items():
-            for suffix, protocol in protocols.items():
-                record = entry['protocols'].get(protocol)
-                if record and file_of(dataset, model, suffix).is_file():
-                    found.append((dataset, model, suffix, protocol, record))
+        for model, (suffix, protocol) in product(models, protocols.items()):
+            record = models[model]['protocols'].get(protocol)
+            if record and file_of(dataset, model, suffix).is_file():
+                found.append((accuracy_claim(dataset, model, suffix, protocol), record))
     return found
 
 
-def claims() -> list[dict]:
-    "All claims, from the predictions alone."
-    made = [accuracy_claim(*where) for *where, _ in records()]
+def orders() -> list[dict]:
+    "The claims about two models whose predictions are tracked."
     there = [o for o in ORDERS if all(file_of(o[0], model).is_file() for model in o[1:])]
-    return made + [order_claim(*order) for order in there]
+    return [order_claim(*order) for order in there]
 
 
-def unlike_results() -> list[str]:
+def unlike_results(made: list[tuple[dict, dict]]) -> list[str]:
     "The claims whose digits are not those of results.json."
     wrong = []
-    for *where, record in records():
-        claim = accuracy_claim(*where)
-        written = record['accuracy']['mean'], *record['accuracy_by_group'].values()
-        measured = claim['value'], claim['low'], claim['high']
-        if any(round(a, 6) != round(b, 6) for a, b in zip(written, measured)):
+    for claim, record in made:
+        written = digits(record['accuracy']['mean'], **record['accuracy_by_group'])
+        measured = {k: claim[k] for k in written}
+        if written != measured:
             wrong.append(f'{claim["claim"]}: results.json says {written}, the predictions {measured}')
     return wrong
 
@@ -143,10 +141,11 @@ def as_text(claim: dict) -> str:
 
 
 def main() -> int:
-    made = claims()
+    found = accuracies()
+    made = [claim for claim, _ in found] + orders()
     if sys.argv[1:] == ['write']:
         write_json(made, FILE)
-    wrong = unlike_results() + unlike_claims(made)
+    wrong = unlike_results(found) + unlike_claims(made)
     for sentence in wrong:
         print(sentence)
     for claim in made if not wrong else ():

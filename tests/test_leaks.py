@@ -513,7 +513,7 @@ def test_groups_are_the_recordings_that_the_publishers_name(tmp_path, monkeypatc
     monkeypatch.setattr(esc50, 'fetch_file', lambda *args: tmp_path / 'esc50.csv')
     for module in (esc50, tags):
         monkeypatch.setattr(module, 'fetch_files', lambda names, *args: names)
-    assert esc50.esc50().group.tolist() == ['7', '7', '8', '8', '9', '9']
+    assert esc50.esc50(['dog']).group.tolist() == ['7', '7', '8', '8', '9', '9']
     meta = pd.DataFrame({'file': listed.filename, 'fname': listed.filename, 'label': list('abaabb')})
     meta = meta.assign(manually_verified='1', usage='train', freesound_id=[7, 7, 8, 8, 9, 9])
     table = tags._tagged(meta, tmp_path, {}, 3)

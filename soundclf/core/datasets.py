@@ -13,7 +13,7 @@ import pandas as pd
 
 from .animals import cats_dogs, synthetic_animals
 from .digits import audiomnist, fsdd, synthetic_digits
-from .esc50 import esc10, esc50, esc50_10, esc50_whole, synthetic
+from .esc50 import esc10, esc50, esc50_10, synthetic
 from .files import NoSource, known_name
 from .folders import folder
 from .tags import fsdkaggle2018, synthetic_tags
@@ -21,7 +21,7 @@ from .tags import fsdkaggle2018, synthetic_tags
 # %% ../../nbs/core/datasets.ipynb #c9cfeed8
 DATASETS: dict[str, Callable[..., pd.DataFrame]] = {
     'esc10': esc10,
-    'esc50': esc50_whole,
+    'esc50': esc50,
     'esc50-10': esc50_10,
     'synthetic': synthetic,
     'fsdd': fsdd,

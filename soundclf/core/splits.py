@@ -91,12 +91,17 @@ def _disjoint(table: pd.DataFrame, splits: list[Split], crossing: str) -> list[S
     return kept
 
 # %% ../../nbs/core/splits.ipynb #d2a3ebc0
+def _apart(table: pd.DataFrame, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    "The rows that share no group with the others."
+    group = table.group.to_numpy()
+    return rows[~np.isin(group[rows], group[others])]
+
+
 def _without_shared(table: pd.DataFrame, split: Split) -> Split:
     "A split whose training rows share no group with the rows that are judged."
-    group = table.group.to_numpy()
-    train = split.train[~np.isin(group[split.train], group[split.judged])]
-    lacking = set(table.label.iloc[split.judged]) - set(table.label.iloc[train])
-    lost = lacking & set(table.label.iloc[split.train])
+    train = _apart(table, split.train, split.judged)
+    before, after = (set(table.label.iloc[rows]) for rows in (split.train, train))
+    lost = (before - after) & set(table.label.iloc[split.judged])
     if lost:
         raise SoundclfError(
             f"{split.name} leaves no clip of '{min(lost)}' to train on that is of another recording "
@@ -121,16 +126,12 @@ def validation_splits(
 def _validation_split(table: pd.DataFrame, untouched: int, valid: int) -> Split:
     "Training and validation rows outside the fold `untouched`."
     fold = table.fold.to_numpy()
-    train = np.flatnonzero(~np.isin(fold, [untouched, valid]))
-    split = Split(f'validation {untouched}', train, np.flatnonzero(fold == valid), _NONE)
-    return _left_alone(table, _without_shared(table, split), fold == untouched)
-
-
-def _left_alone(table: pd.DataFrame, split: Split, untouched: np.ndarray) -> Split:
-    "A split without the clips that share a group with the untouched rows."
-    group = table.group.to_numpy()
-    outside = ~np.isin(group, group[untouched])
-    return replace(split, train=split.train[outside[split.train]], valid=split.valid[outside[split.valid]])
+    alone = np.flatnonzero(fold == untouched)
+    train = _apart(table, np.flatnonzero(~np.isin(fold, [untouched, valid])), alone)
+    split = Split(
+        f'validation {untouched}', train, _apart(table, np.flatnonzero(fold == valid), alone), _NONE
+    )
+    return _without_shared(table, split)
 
 # %% ../../nbs/core/splits.ipynb #f65f37d3
 def grouped_folds(
