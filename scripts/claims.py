@@ -12,6 +12,7 @@ import pandas as pd
 
 from soundclf.core.files import read_json, write_json
 from soundclf.core.metrics import accuracy_interval, compare
+from soundclf.core.results import predictions_file
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / 'figures' / 'claims.json'
@@ -22,12 +23,12 @@ CHAPTERS = {
     'fsdkaggle2018': '09_audio_tagging',
     'urbansound8k': '10_tabular_baselines',
 }
-PROTOCOLS = {  # of the predictions in a file, by the end of its name
+PROTOCOLS = {  # of the predictions in a file, by what is added to the model's name
     'esc50-10': {'': 'five_folds'},
     'fsdd': {'': 'speaker_folds'},
     'cats_dogs': {'-seconds': 'five_folds_seconds', '': 'five_folds'},
     'fsdkaggle2018': {'': 'five_folds'},
-    'urbansound8k': {'-random_split': 'random_split', '': 'ten_folds'},
+    'urbansound8k': {', random split': 'random_split', '': 'ten_folds'},
 }
 ORDERS = [  # data set, model, the one that is said to be better
     ('esc50-10', 'scratch-reference', 'scratch-better'),
@@ -44,8 +45,7 @@ CONCLUSION = 'the order of two models'
 
 def file_of(dataset: str, model: str, suffix: str = '') -> Path:
     "The predictions of a model."
-    name = model.replace(', ', '-').replace(' ', '_')
-    return ROOT / 'figures' / dataset / 'predictions' / f'{name}{suffix}.csv'
+    return ROOT / 'figures' / dataset / 'predictions' / predictions_file(model + suffix)
 
 
 def predictions(file: Path) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['protocol_record', 'over_groups', 'model_size', 'latency', 'new_results', 'protocol_name',
-           'results_table']
+           'predictions_file', 'results_table']
 
 # %% ../../nbs/core/results.ipynb #1a9e7746
 import time
@@ -132,6 +132,13 @@ def protocol_name(
 ) -> str:  # as figures and tables write it
     "The name of a protocol for a reader."
     return _PROTOCOLS.get(protocol, protocol.replace('_', ' '))
+
+
+def predictions_file(
+    model: str,  # its key in results.json
+) -> str:  # e.g. "lightgbm-order-free.csv"
+    "The name of the file that keeps a model's predictions."
+    return f'{model.replace(", ", "-").replace(" ", "_")}.csv'
 
 # %% ../../nbs/core/results.ipynb #ba64c66a
 def results_table(
