@@ -7,17 +7,24 @@ import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from browser import serve
 from streamlit.testing.v1 import AppTest
 
+from soundclf.core.decoding import decode
 from soundclf.core.esc50 import synthetic
 from soundclf.tools.app import PAGES
+from soundclf.tools.app_label import KEYS
 from soundclf.tools.app_parts import plain
-from soundclf.tools.app_train import is_training
+from soundclf.tools.app_start import EXAMPLE
+from soundclf.tools.app_train import is_training, last_lines
 from soundclf.tools.classifier import Classifier
+from soundclf.tools.label_rows import stretches_of
 from soundclf.tools.labels import load_labels
 from soundclf.tools.models import model_names
+from soundclf.tools.timeline import timeline
 from soundclf.tools.training import train_model
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,7 +68,17 @@ def has_caption(app: AppTest, words: str) -> bool:
 @pytest.mark.parametrize('name', PAGES)
 def test_every_page_opens(app_home, name):
     app = open_page(name)
-    assert not app.exception and app.header[0].value == name and not app.error
+    title = 'What is this sound?' if name == 'Start' else name
+    assert not app.exception and app.header[0].value == title and not app.error
+
+
+def test_the_start_page_answers_and_leads_on(app_home):
+    app = AppTest.from_file(str(ROOT / 'app.py'), default_timeout=120).run()
+    press(app, 'Name this sound')
+    expected = Classifier.load(usual()).predict(EXAMPLE)
+    assert (expected.label or expected.note) in app.subheader[0].value
+    press(app, 'Train')
+    assert app.header[0].value == 'Train' and app.sidebar.radio[0].value == 'Train'
 
 
 def test_explore_filters(app_home):
@@ -70,6 +87,7 @@ def test_explore_filters(app_home):
     assert not app.exception and has_caption(app, '200 of 200 clips')
     app.multiselect[0].set_value(['tone']).run()
     assert not app.exception and has_caption(app, '20 of 200 clips')
+    assert app.selectbox[0].options[0] == 'a folder of mine'
     app.selectbox[0].set_value('a folder of mine').run()
     app.text_input[0].set_value('/nowhere/sounds').run()
     assert not app.exception and 'does not exist' in app.error[0].value
@@ -102,6 +120,81 @@ def test_classify_answers_uploads_and_recordings(app_home):
     app.audio_input[0].set_value(('spoken.wav', tone, 'audio/wav')).run()
     assert not app.exception and app.dataframe[0].value['file'].tolist() == ['recording.wav']
     assert not app.error and not list(app_home[0].glob('**/*spoken*'))
+
+
+def test_a_long_recording_is_answered_from_its_place(app_home):
+    home, _ = app_home
+    wave, rate = decode(EXAMPLE)
+    soundfile.write(home / 'night.wav', np.tile(wave.mean(0), 4), rate)
+    app = open_page('Classify')
+    app.selectbox[0].set_value('scratch').run()
+    assert '10 classes' in app.expander[0].label and 'church' in app.markdown[0].value
+    app.text_input[0].set_value(str(home / 'night.wav')).run()
+    assert not app.exception and not app.error
+    clf = Classifier.load('scratch')
+    found = timeline(clf.stream(home / 'night.wav'), clf.classes, clf.score_limit)
+    assert app.dataframe[0].value.label.tolist() == found.label.tolist() != []
+    app.text_input[0].set_value(str(home)).run()
+    assert 'is not a file' in sentences(app)
+
+
+def queue_of(home: Path, table, name: str, count: int = 3) -> Path:
+    "A folder of a few clips to be named."
+    folder = home / name
+    folder.mkdir(exist_ok=True)
+    for path in table.path[:count]:
+        shutil.copy(path, folder)
+    return folder
+
+
+def open_labels(folder: Path, model: str, more: str = '') -> AppTest:
+    app = open_page('Label')
+    app.selectbox[0].set_value(model).run()
+    app.text_input[0].set_value(str(folder)).run()
+    if more:
+        app.text_input[1].set_value(more).run()
+    assert not app.exception
+    return app
+
+
+def test_a_label_is_taken_back(app_home):
+    folder = queue_of(*app_home, 'undone')
+    app = open_labels(folder, 'none', 'cat, dog')
+    assert not [b for b in app.button if b.label.startswith('take back')]
+    press(app, 'cat')
+    press(app, 'dog')
+    first, second = load_labels(folder / 'labels.csv')
+    press(app, plain(f'take back: {Path(second).name} is dog'))
+    assert load_labels(folder / 'labels.csv') == {first: 'cat'}
+    press(app, plain(f'take back: {Path(first).name} is cat'))
+    assert load_labels(folder / 'labels.csv') == {}
+
+
+def test_only_own_labels_and_keys_past_nine(app_home):
+    folder = queue_of(*app_home, 'mine-only')
+    app = open_labels(folder, 'tiny', ', '.join(f'class {i}' for i in range(12)))
+    assert 'tone' in [b.label for b in app.button]
+    app.checkbox[0].set_value(True).run()
+    buttons = [b.label for b in app.button]
+    assert 'tone' not in buttons and 'class 11' in buttons
+    assert not [b for b in buttons if b.endswith('%)')]  # no suggestion from another world
+    assert len(set(KEYS)) == len(KEYS) > 12 and not set(KEYS) & set('crsz')
+
+
+def test_stretches_are_labelled_one_by_one(app_home):
+    folder = queue_of(*app_home, 'night', 1)
+    file = folder / 'labels.csv'
+    app = open_labels(folder, 'none', 'cat, dog')
+    press(app, 'Mark stretches of it')
+    for span, label in (((0.0, 0.5), 'cat'), ((0.5, 1.0), 'dog')):
+        app.slider[0].set_value(span).run()
+        press(app, label)
+    sound = next(folder.glob('*.wav'))
+    assert stretches_of(file, sound).values.tolist() == [[0.0, 0.5, 'cat'], [0.5, 1.0, 'dog']]
+    press(app, next(b.label for b in app.button if b.label.startswith('take back')))
+    assert stretches_of(file, sound).label.tolist() == ['cat']
+    press(app, 'Finished with this sound')
+    assert 'All named' in app.success[0].value
 
 
 def test_label_saves_at_once(app_home):
@@ -173,10 +266,10 @@ def test_classes_keep_their_place_and_errors_their_sentence(app_home):
 
 def test_train_says_what_is_wrong(app_home):
     app = open_page('Train')
-    app.text_input[1].set_value('../evil').run()
+    app.text_input[0].set_value('../evil').run()
     assert not app.exception and 'cannot name a model' in app.error[0].value
     app = open_page('Train')
-    app.text_input[0].set_value('/nowhere').run()
+    app.text_input[1].set_value('/nowhere').run()
     press(app, 'Train')
     until = time.monotonic() + 120
     while is_training(app_home[0] / 'models' / 'mine'):
@@ -184,6 +277,33 @@ def test_train_says_what_is_wrong(app_home):
         time.sleep(0.2)
     app.run()
     assert not app.exception and 'does not exist' in app.error[0].value
+
+
+def test_classes_are_made_trained_and_tried_on_the_page(app_home):
+    home, table = app_home
+    app = open_page('Train')
+    app.radio[0].set_value('classes made here').run()
+    app.text_input[0].set_value('made-here').run()
+    for i, label in enumerate(('tone', 'noise')):
+        app.text_input[1 + i].set_value(label).run()
+    assert next(b for b in app.button if b.label == 'Train').disabled
+    for i, label in enumerate(('tone', 'noise')):
+        paths = table.path[table.label == label][:6]
+        files = [(Path(p).name, Path(p).read_bytes(), 'audio/wav') for p in paths]
+        app.file_uploader[i].set_value([*files, ('note.wav', b'hello', 'audio/wav')]).run()
+        assert 'note.wav' in sentences(app) and has_caption(app, f'{label}: 6 sounds')
+    app.selectbox[0].set_value('scratch')
+    app.checkbox[0].set_value(True)
+    press(app, 'Train')
+    until = time.monotonic() + 600
+    while is_training(home / 'models' / 'made-here'):
+        assert time.monotonic() < until
+        time.sleep(0.5)
+    app.run()
+    assert not app.exception and 'trained' in app.success[0].value, last_lines(home / 'models' / 'made-here')
+    tone = Path(table.path[table.label == 'tone'].iloc[6]).read_bytes()
+    app.audio_input[-1].set_value(('try.wav', tone, 'audio/wav')).run()
+    assert not app.exception and not app.subheader[1].value.startswith('Try')
 
 
 def sentences(app: AppTest) -> str:

@@ -8,6 +8,7 @@ __all__ = ['evaluate_page', 'results_rows', 'comparison_text']
 # %% ../../nbs/tools/app_evaluate.ipynb #6d5aadf1
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ..core.files import SoundclfError, read_json
@@ -34,7 +35,7 @@ def evaluate_page():
     kept = _kept_predictions(file, list(results['models']))
     if not kept:
         return
-    model = st.selectbox('Model', list(kept))
+    model = st.selectbox('Model', list(kept), _best(list(kept), results))
     _show_model(kept[model], results['models'][model], f'{file}: {model}')
     if len(kept) > 1:
         _show_comparison(kept, model)
@@ -54,6 +55,16 @@ def _kept_predictions(file: Path, models: list[str]) -> dict[str, pd.DataFrame]:
         if found is not None:
             kept[model] = found
     return kept
+
+# %% ../../nbs/tools/app_evaluate.ipynb #a9f2a244
+def _best(models: list[str], results: dict) -> int:
+    "The place of the most accurate of some models."
+
+    def accuracy(model: str) -> float:
+        protocols = results['models'][model]['protocols']
+        return next(iter(protocols.values()))['accuracy']['mean']
+
+    return models.index(max(models, key=accuracy))
 
 # %% ../../nbs/tools/app_evaluate.ipynb #1cef524b
 def results_rows(
@@ -110,7 +121,7 @@ def _show_model(predictions: pd.DataFrame, entry: dict, about: str):
     label, predicted = _chosen_cell(predictions, about)
     _show_clips(predictions, label, predicted)
     st.subheader('Classes')
-    st.dataframe(per_class(predictions).round(3))
+    st.dataframe(per_class(predictions).round(3), height='content')
 
 # %% ../../nbs/tools/app_evaluate.ipynb #1f59c43d
 def _chosen_cell(predictions: pd.DataFrame, about: str) -> tuple[str, str]:
@@ -121,8 +132,10 @@ def _chosen_cell(predictions: pd.DataFrame, about: str) -> tuple[str, str]:
 
     counts = confusion(predictions)
     names = list(counts.index)
+    shade = np.sqrt(counts / max(1, counts.to_numpy().max()))
     picked = st.dataframe(
-        counts.style.background_gradient('Blues', axis=1),
+        counts.style.background_gradient('Blues', gmap=shade, axis=None, vmin=0, vmax=1),
+        height='content',  # all classes in view
         on_select='rerun',
         selection_mode='single-cell',
         key=f'confusion of {about}',

@@ -48,7 +48,7 @@ def _chosen_table() -> pd.DataFrame | None:
 
     from soundclf.core.datasets import banner, dataset_name, dataset_names, load_dataset
 
-    names = ['auto', *sorted(dataset_names()), MINE]
+    names = [MINE, 'auto', *sorted(dataset_names())]
     note = 'What is not here yet is fetched. auto: ESC-50 if it can be had, else generated sounds'
     name = st.selectbox('Data set', names, None, placeholder='choose one', help=note)
     if name == MINE:
