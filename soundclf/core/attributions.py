@@ -30,7 +30,7 @@ def attribution(
     found = _smooth(found.abs().mean(1, keepdim=True))[0, 0]
     return (found / found.amax().clamp_min(1e-12)).numpy()
 
-
+# %% ../../nbs/core/attributions.ipynb #50b4c8bb
 class _LogProbability(nn.Module):
     "Features to the logarithm of each class's probability."
 

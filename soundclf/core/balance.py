@@ -65,7 +65,7 @@ def _recall_counts(predictions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]: 
     np.add.at(clips, (group, label), 1)
     return hits, clips
 
-# %% ../../nbs/core/balance.ipynb #4b8a78c5
+
 def _combined_wilson(recall: np.ndarray, clips: np.ndarray) -> tuple[float, float]:
     "The interval of a mean of recalls made of the Wilson interval of each."
     below, above = 0.0, 0.0

@@ -144,7 +144,7 @@ def device_name(
         return torch.cuda.get_device_name(device)
     return device.type
 
-
+# %% ../../nbs/core/runtime.ipynb #27d5369b
 def cpu_generator(
     g: 'torch.Generator',  # of any device
 ) -> 'torch.Generator':  # `g` itself where it is one of the CPU
@@ -156,7 +156,7 @@ def cpu_generator(
     seed = int(torch.randint(2**31, (), generator=g, device=g.device))
     return torch.Generator().manual_seed(seed)
 
-# %% ../../nbs/core/runtime.ipynb #27d5369b
+
 def default_generator(
     device: 'torch.device',  # of what is drawn
 ) -> 'torch.Generator':  # the one that dropout draws from, too
@@ -251,7 +251,7 @@ def runs_are(
     finally:
         _NAME_OF_RUNS.reset(was)
 
-
+# %% ../../nbs/core/runtime.ipynb #b128770b
 @contextlib.contextmanager
 def steps_told() -> Iterator[None]:
     "Inside the block, `step` prints."
@@ -261,7 +261,7 @@ def steps_told() -> Iterator[None]:
     finally:
         _IS_TOLD.reset(was)
 
-# %% ../../nbs/core/runtime.ipynb #b128770b
+
 def step(
     text: str,  # what is done now, e.g. "writing ONNX"
 ):

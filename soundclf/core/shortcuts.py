@@ -47,7 +47,7 @@ def _silent_frames(block: np.ndarray, piece: int = 64) -> int:
     peak = np.pad(peak, (0, -len(peak) % piece)).reshape(-1, piece).max(1)
     return min(block.shape[1], piece * int((peak < _QUIET).sum()))
 
-# %% ../../nbs/core/shortcuts.ipynb #b47eecd1
+
 @patch
 def add(
     self: _Sums,
@@ -93,7 +93,7 @@ def _sums_of(path: str, starts: np.ndarray, ends: np.ndarray) -> list[_Sums]:
         first += block.shape[1]
     return sums
 
-
+# %% ../../nbs/core/shortcuts.ipynb #a63425b7
 def _file_facts(path: str, starts: np.ndarray, ends: np.ndarray) -> list[dict]:
     "The facts of the clips of one file; not numbers where it cannot be decoded."
     kind = {'format': _format(path)}
@@ -102,7 +102,7 @@ def _file_facts(path: str, starts: np.ndarray, ends: np.ndarray) -> list[dict]:
     except SoundclfError:
         return [dict.fromkeys(FACTS[:-1], np.nan) | kind] * len(starts)
 
-# %% ../../nbs/core/shortcuts.ipynb #a63425b7
+
 def _format(path: str) -> str:
     "The ending of a file with its coding, where libsndfile knows it."
     ending = Path(path).suffix.lower()

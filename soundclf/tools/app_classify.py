@@ -57,7 +57,7 @@ def classify_page():
     if path:
         show_recording(clf, Path(path).expanduser(), f'{path} {model} {model_stamp(model)}')
 
-
+# %% ../../nbs/tools/app_classify.ipynb #586be02d
 def _show_classes(clf: Classifier):
     import streamlit as st
 

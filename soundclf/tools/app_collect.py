@@ -79,7 +79,7 @@ def collect(
     st.caption(plain(f'The sounds lie in {folder} and stay there.'))
     return str(folder)
 
-
+# %% ../../nbs/tools/app_collect.ipynb #c7244563
 def _columns(count: int) -> list:
     import streamlit as st
 
@@ -107,7 +107,7 @@ def _class_box(folder: Path, number: int, label: str):
     seconds = sum(map(seconds_of, sounds))
     st.caption(plain(f'{label.strip()}: {len(sounds)} sounds, {seconds:.1f} s'))
 
-
+# %% ../../nbs/tools/app_collect.ipynb #23746dcd
 def class_sizes(
     folder: Path,  # from `collection`
 ) -> dict[str, int]:  # class -> number of sounds; only classes that have some

@@ -58,13 +58,13 @@ def _kept_predictions(file: Path, models: list[str]) -> dict[str, pd.DataFrame]:
 
 # %% ../../nbs/tools/app_evaluate.ipynb #a9f2a244
 def _best(models: list[str], results: dict) -> int:
-    "The place of the most accurate of some models."
+    "The place of the model whose accuracy is the highest for sure: by the lower end of its interval."
 
-    def accuracy(model: str) -> float:
-        protocols = results['models'][model]['protocols']
-        return next(iter(protocols.values()))['accuracy']['mean']
+    def lowest(model: str) -> float:
+        records = results['models'][model]['protocols'].values()
+        return max(_scores(record)['low'] for record in records)
 
-    return models.index(max(models, key=accuracy))
+    return models.index(max(models, key=lowest))
 
 # %% ../../nbs/tools/app_evaluate.ipynb #1cef524b
 def results_rows(
@@ -132,10 +132,12 @@ def _chosen_cell(predictions: pd.DataFrame, about: str) -> tuple[str, str]:
 
     counts = confusion(predictions)
     names = list(counts.index)
+    width = max(36, 760 // (len(names) + 1))  # pixels: all classes of most data sets side by side
     shade = np.sqrt(counts / max(1, counts.to_numpy().max()))
     picked = st.dataframe(
         counts.style.background_gradient('Blues', gmap=shade, axis=None, vmin=0, vmax=1),
-        height='content',  # all classes in view
+        height='content',
+        column_config=dict.fromkeys(names, st.column_config.NumberColumn(width=width)),
         on_select='rerun',
         selection_mode='single-cell',
         key=f'confusion of {about}',

@@ -37,16 +37,22 @@ def label_page():
     key = _queue_key(folder, model)
     with st.spinner('the model is at work'):
         queue = remembered('queue', key, lambda: _queue(folder, model))
+    classes = [] if own else queue.attrs['classes']
+    typed = [c.strip() for c in more.split(',') if c.strip()]
+    _label_next(queue, folder / 'labels.csv', f'{key} {own}', [*classes, *typed])
+
+# %% ../../nbs/tools/app_label.ipynb #429850e0
+def _label_next(queue: pd.DataFrame, target: Path, key: str, classes: list[str]):
+    "The next sound of the queue with its buttons."
+    import streamlit as st
+
     for sentence in queue.attrs['left_out']:
         st.warning(plain(sentence))
-    target = folder / 'labels.csv'
     undo_button(target)
     done = load_labels(target)
     left = _still_open(queue, done, st.session_state.setdefault('skipped', set()), target)
     if len(left):
-        classes = [] if own else queue.attrs['classes']
-        typed = [c.strip() for c in more.split(',') if c.strip()]
-        names = _class_names(f'{key} {own}', [*classes, *typed, *sorted(set(done.values()))])
+        names = _class_names(key, [*classes, *sorted(set(done.values()))])
         _label_buttons(target, left.iloc[0], names)
 
 # %% ../../nbs/tools/app_label.ipynb #fdf28eb7

@@ -62,7 +62,7 @@ def show_recording(
     _show_downloads(segments, path)
     _show_segment(segments, path)
 
-
+# %% ../../nbs/tools/app_recording.ipynb #a8ea70c9
 def _with_progress(clf: Classifier, path: Path) -> list[Window]:
     import streamlit as st
 

@@ -82,9 +82,6 @@ def last_lines(
     return text.strip().splitlines()[-12:] or ['starting']
 
 # %% ../../nbs/tools/app_train.ipynb #5d4c61ca
-WHERE = 'a folder or a table', 'classes made here'
-
-
 def train_page():
     "A training on a folder of sounds, with its progress."
     import streamlit as st
@@ -98,10 +95,8 @@ def train_page():
     if is_training(target):
         _watch(target)
         return
-    if where == WHERE[1]:
-        folder = collect(name)
-    else:
-        folder = st.text_input('Folder of class folders, or CSV with path,label')
+    here = where == WHERE[1]
+    folder = collect(name) if here else st.text_input('Folder of class folders, or CSV with path,label')
     recipe = st.selectbox('Recipe', KINDS, help=RECIPES)
     quick = st.checkbox('only a look: a few epochs, where there are epochs')
     if (target / 'config.json').is_file():
@@ -113,6 +108,7 @@ def train_page():
         _outcome(target)
 
 # %% ../../nbs/tools/app_train.ipynb #af1de780
+WHERE = 'a folder or a table', 'classes made here'
 RECIPES = (
     'mn04 and squeezenet: a pretrained network and a linear layer, in seconds to minutes; '
     'finetuned and scratch: training of the whole network'

@@ -46,7 +46,7 @@ def _show(names: list[str]) -> int:
     print(*map(visible, names), sep='\n')
     return 0
 
-# %% ../../nbs/tools/commands_listen.ipynb #187ab6d0
+
 def _source(file: str, device: str):
     "Blocks of a recording at its own pace, or of a microphone."
     from soundclf.tools.live import file_blocks, microphone
@@ -64,7 +64,7 @@ class _Choices(NamedTuple):
     skip: str  # the word for leaving a sound out
     stop: str  # the word for ending
 
-# %% ../../nbs/tools/commands_listen.ipynb #089fe4e2
+
 def _choices(names: list[str]) -> _Choices:
     digits = any(n.isdigit() for n in names)
     numbers = [] if digits else [str(i + 1) for i in range(len(names))]

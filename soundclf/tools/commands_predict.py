@@ -145,7 +145,7 @@ def _place(file: GrowingFile | None) -> str:
         return ''
     return f'; {file.lines} are in {file.path}' if file.begun else f'; {file.path} is as it was'
 
-# %% ../../nbs/tools/commands_predict.ipynb #f62088ff
+
 def _show_row(row: dict, style: _Style, rules: Rules):
     "Prints the line of a row; errors go to the standard error, unless they are JSON."
     labels = _labels(row, style, rules)

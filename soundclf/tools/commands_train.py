@@ -47,7 +47,7 @@ def train(
 # %% ../../nbs/tools/commands_train.ipynb #5f443ff2
 _RESUMED = 'What is trained so far is kept: the same command goes on from there.'
 
-# %% ../../nbs/tools/commands_train.ipynb #f1c2d3e4
+
 def _model_name(folder_name: str) -> str:
     "A model's name made of a folder's."
     name = re.sub('[^A-Za-z0-9_.-]+', '-', folder_name).strip('-.')
@@ -125,7 +125,7 @@ def _labels_made(record: dict, target: Path) -> int:
     show_line(f'Use it: soundclf predict --model {target} FILES')
     return 0
 
-# %% ../../nbs/tools/commands_train.ipynb #7e1e597a
+
 def _report(table, target: Path, recipe: str) -> dict:
     "The report of a training, printed."
     from soundclf.core.predictions import load_predictions

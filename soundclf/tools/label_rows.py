@@ -33,7 +33,7 @@ def rows_of(
     rows = _sheet(file).rows
     return rows[rows_about(rows, file, path)]
 
-
+# %% ../../nbs/tools/label_rows.ipynb #8be1277e
 def restore_rows(
     file: str | Path,  # a CSV with path,label
     path: str | Path,  # a sound

@@ -37,7 +37,7 @@ class Job:
     cancelled: bool = False  # by a caller
     stopped: bool = False  # with the server
 
-# %% ../../nbs/tools/serve_jobs.ipynb #2f1ed049
+
 @patch(as_prop=True)
 def state(self: Job) -> str:
     "running, done, failed or cancelled."
@@ -48,7 +48,7 @@ def state(self: Job) -> str:
         return 'done'
     return 'cancelled' if self.cancelled else 'failed'
 
-
+# %% ../../nbs/tools/serve_jobs.ipynb #2f1ed049
 @patch(as_prop=True)
 def log(self: Job) -> list[str]:
     "What the training has printed, progress bars at their last state; no line has a folder in it."
@@ -56,7 +56,7 @@ def log(self: Job) -> list[str]:
     lines = [line.split('\r')[-1].rstrip() for line in text.replace('\r\n', '\n').split('\n')]
     return [visible(without_paths(line)) for line in lines if line]
 
-# %% ../../nbs/tools/serve_jobs.ipynb #1a743e4a
+
 _DONE_OF = re.compile(r'(\d+)(?:/| of )(\d+)')
 
 
@@ -70,7 +70,7 @@ def progress(self: Job) -> float | None:
             done, total = map(int, found.groups())
             return done / total if 0 < total >= done else None
 
-
+# %% ../../nbs/tools/serve_jobs.ipynb #1a743e4a
 @patch
 def told(self: Job) -> dict:
     "What callers read about a job."
@@ -79,7 +79,7 @@ def told(self: Job) -> dict:
     row |= {'progress': self.progress, 'last_line': log[-1] if log else ''}
     return row
 
-# %% ../../nbs/tools/serve_jobs.ipynb #cda4d7a6
+
 @patch
 def cancel(self: Job, seconds: float = 20.0):
     "Ends the training and its workers; raises `Refused` with 409 for one that is over."
@@ -106,7 +106,7 @@ class Jobs:
         self.limits, self.jobs = limits, {}
         self.numbers, self.lock = count(1), threading.Lock()
 
-# %% ../../nbs/tools/serve_jobs.ipynb #e26f3dad
+
 @patch
 def get(
     self: Jobs,
@@ -117,7 +117,7 @@ def get(
         raise Refused(404, f'There is no job {number}: `/jobs` lists those there are.')
     return self.jobs[number]
 
-
+# %% ../../nbs/tools/serve_jobs.ipynb #e26f3dad
 @patch
 def folders(self: Jobs) -> list[str]:
     "The names of the folders that may be trained on."
@@ -125,7 +125,7 @@ def folders(self: Jobs) -> list[str]:
         return []
     return sorted(p.name for p in self.sounds.iterdir() if p.is_dir() and p.name[0] != '.')
 
-# %% ../../nbs/tools/serve_jobs.ipynb #2e13b1ea
+
 @patch
 def folder(
     self: Jobs,
@@ -137,7 +137,7 @@ def folder(
         raise Refused(404, f'There is no folder {name!r} to train on; there are: {known}.')
     return self.sounds / name
 
-
+# %% ../../nbs/tools/serve_jobs.ipynb #2e13b1ea
 @patch
 def unpacked(
     self: Jobs,

@@ -278,7 +278,7 @@ def _once_more(self: Pool, batch: list[Item]):
 
 _TWICE = 'Two workers ended while they answered this sound: try again, or send another.'
 
-# %% ../../nbs/tools/serve_workers.ipynb #f4d556ee
+
 @patch
 def end(self: Pool):
     "Ends all workers; whoever still waits gets a `Refused`."
