@@ -14,6 +14,20 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture(scope='module')
+def lone_home(tmp_path_factory):
+    "A home folder that holds nothing yet, as the current directory, without a mirror."
+    patch = pytest.MonkeyPatch()
+    folder = tmp_path_factory.mktemp('home')
+    patch.chdir(folder)
+    patch.setenv('SOUNDCLF_DATA', str(folder / 'data'))
+    patch.setenv('SOUNDCLF_HOME', str(folder))
+    patch.delenv('SOUNDCLF_MIRROR', raising=False)
+    (folder / 'settings.ini').write_text('lib_name = soundclf\n')
+    yield folder
+    patch.undo()
+
+
 @pytest.fixture(autouse=True, scope='session')
 def place_of_models(tmp_path_factory):
     "Models go to a folder of the tests, never to the place of whoever runs them."

@@ -31,19 +31,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope='module')
-def app_home(tmp_path_factory):
+def app_home(lone_home):
     "A home folder with data, a trained model and its results."
-    patch = pytest.MonkeyPatch()
-    home = tmp_path_factory.mktemp('home')
-    patch.chdir(home)
-    patch.setenv('SOUNDCLF_DATA', str(home / 'data'))
-    patch.setenv('SOUNDCLF_HOME', str(home))
-    patch.delenv('SOUNDCLF_MIRROR', raising=False)
-    (home / 'settings.ini').write_text('lib_name = soundclf\n')
     table = synthetic(per_fold=2)
-    train_model(table, 'synthetic', home / 'models' / 'tiny', 'scratch', profile='quick')
-    yield home, table
-    patch.undo()
+    train_model(table, 'synthetic', lone_home / 'models' / 'tiny', 'scratch', profile='quick')
+    return lone_home, table
 
 
 def usual() -> str:

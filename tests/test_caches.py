@@ -10,7 +10,6 @@ import sys
 import tempfile
 import textwrap
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ import pandas as pd
 import pytest
 import soundfile as sf
 import torch
+from told import told
 
 from soundclf.core import arrays, disk, embeddings, features, files, store
 from soundclf.core.audio import Features
@@ -59,14 +59,6 @@ def mounted():
     if told.get('failed') == '':
         subprocess.run(['umount', '-l', str(where)], check=True)
     where.rmdir()
-
-
-def warned(call):
-    "(what a call gives, the warnings of it)"
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter('always')
-        value = call()
-    return value, [str(w.message) for w in told]
 
 
 def child(code, *args, **kw):
@@ -359,10 +351,10 @@ def test_rows_that_an_interruption_left_count_where_they_are_whole(tmp_path, sou
     asked = []
     plain = features.extract
     monkeypatch.setattr(features, 'extract', lambda *args: asked.append(args[0]) or plain(*args))
-    x, told = warned(lambda: features.cached_features(sounds, MEL, tmp_path))
+    x, said = told(lambda: features.cached_features(sounds, MEL, tmp_path))
     assert np.array_equal(x, expected)
     assert len(asked) == 1 + len(sounds) - kept  # one for the shape
-    assert len(told) == (kept == 0 and 'gone' not in fault), told
+    assert len(said) == (kept == 0 and 'gone' not in fault), said
     assert not litter(tmp_path)
 
 
@@ -386,10 +378,10 @@ def test_damaged_features_are_made_again_and_you_are_told(tmp_path, sounds, faul
     x = features.cached_features(sounds, MEL, tmp_path)
     expected, file = np.array(x), Path(x.filename)
     DAMAGE[fault](file)
-    again, told = warned(lambda: features.cached_features(sounds, MEL, tmp_path))
+    again, said = told(lambda: features.cached_features(sounds, MEL, tmp_path))
     assert np.array_equal(again, expected)
-    assert len(told) == 1 and told[0].startswith(f'{file} ha') and told[0].endswith('it is made again.')
-    assert warned(lambda: features.cached_features(sounds, MEL, tmp_path))[1] == []
+    assert len(said) == 1 and said[0].startswith(f'{file} ha') and said[0].endswith('it is made again.')
+    assert told(lambda: features.cached_features(sounds, MEL, tmp_path))[1] == []
 
 
 def test_a_bit_that_flips_without_a_change_of_time_is_found_by_the_next_process(tmp_path):
@@ -398,8 +390,8 @@ def test_a_bit_that_flips_without_a_change_of_time_is_found_by_the_next_process(
     flip(file, 400)
     os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
     files._digest.cache_clear()  # as in a new process
-    _, told = warned(lambda: cached(file, lambda tmp: np.save(tmp, np.arange(100))))
-    assert len(told) == 1 and np.array_equal(np.load(file), np.arange(100))
+    _, said = told(lambda: cached(file, lambda tmp: np.save(tmp, np.arange(100))))
+    assert len(said) == 1 and np.array_equal(np.load(file), np.arange(100))
 
 
 def test_a_checksum_is_what_sha256sum_reads(tmp_path):
@@ -427,9 +419,9 @@ def test_a_cut_list_of_near_duplicates_is_searched_again(home, sounds):
     (file,) = (home / 'data' / 'pairs').glob('*.csv')
     lines = file.read_text().splitlines(keepends=True)
     file.write_text(''.join(lines[:-1]))
-    again, told = warned(lambda: known_pairs(table))
+    again, said = told(lambda: known_pairs(table))
     pd.testing.assert_frame_equal(again, pairs)
-    assert len(told) == 1 and 'has changed since it was written' in told[0]
+    assert len(said) == 1 and 'has changed since it was written' in said[0]
 
 
 def test_damaged_embeddings_are_made_again(tmp_path, home, sounds, monkeypatch):
@@ -440,9 +432,9 @@ def test_damaged_embeddings_are_made_again(tmp_path, home, sounds, monkeypatch):
     x = embeddings.cached_embeddings(sounds[:2], 'mn04_as', mel)
     expected, file = np.array(x), Path(x.filename)
     flip(file, file.stat().st_size // 2)
-    again, told = warned(lambda: embeddings.cached_embeddings(sounds[:2], 'mn04_as', mel))
+    again, said = told(lambda: embeddings.cached_embeddings(sounds[:2], 'mn04_as', mel))
     assert np.array_equal(again, expected)
-    assert len(told) == 1 and file.name in told[0]
+    assert len(said) == 1 and file.name in said[0]
 
 
 def test_features_that_are_not_finite_name_their_clip(tmp_path, sounds, monkeypatch):
@@ -487,10 +479,10 @@ STORE_DAMAGE = {
 def test_a_damaged_store_is_mended_and_you_are_told(filled, fault):
     table, folder, expected = filled
     STORE_DAMAGE[fault](folder)
-    (kept, bad), told = warned(lambda: store.extract_all(table, MEL, folder, n_jobs=1))
+    (kept, bad), said = told(lambda: store.extract_all(table, MEL, folder, n_jobs=1))
     assert not bad and not len(kept.todo())
     assert all(np.array_equal(kept.get(row), x) for row, x in enumerate(expected))
-    assert len(told) == 1 and 'damaged' in told[0] and 'again' in told[0], told
+    assert len(said) == 1 and 'damaged' in said[0] and 'again' in said[0], said
 
 
 def test_frames_lost_in_a_power_cut_are_missing(filled):

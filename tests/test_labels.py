@@ -1,6 +1,5 @@
 "Labels as people write them: spreadsheets, label tracks, stretches of recordings, one sound in two classes."
 
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pandas as pd
 import pytest
 import soundfile as sf
 from tiny_runs import COARSE, FAST
+from told import told
 
 from soundclf.core.features import cached_features
 from soundclf.core.folders import folder, labelled_clips
@@ -35,14 +35,6 @@ def noise(path: Path, seed: int, seconds: float = 0.6, rate: int = 8000):
     path.parent.mkdir(parents=True, exist_ok=True)
     wave = np.random.default_rng(seed).standard_normal(round(seconds * rate)) * 0.1
     sf.write(path, wave.astype('float32'), rate, subtype='FLOAT')
-
-
-def told(call):
-    "(what a call returns, its warnings)"
-    with warnings.catch_warnings(record=True) as found:
-        warnings.simplefilter('always')
-        result = call()
-    return result, [str(w.message) for w in found]
 
 
 # ---- lists ----

@@ -42,20 +42,13 @@ def noise(seconds: float, channels: int = 1, rate: int = 8000, seed: int = 0) ->
 
 
 @pytest.fixture(scope='module')
-def home(tmp_path_factory):
+def home(lone_home):
     "A home folder with a damaged model, and a folder of folders to train on."
-    patch = pytest.MonkeyPatch()
-    home = tmp_path_factory.mktemp('home')
-    patch.chdir(home)
-    patch.setenv('SOUNDCLF_DATA', str(home / 'data'))
-    patch.setenv('SOUNDCLF_HOME', str(home))
-    patch.delenv('SOUNDCLF_MIRROR', raising=False)
-    (home / 'settings.ini').write_text('lib_name = soundclf\n')
+    home = lone_home
     (home / 'models' / 'broken').mkdir(parents=True)
     (home / 'models' / 'broken' / 'config.json').write_text('{')
     (home / 'sounds' / 'silence').mkdir(parents=True)
-    yield home
-    patch.undo()
+    return home
 
 
 @pytest.fixture(scope='module')
@@ -127,6 +120,13 @@ def test_pages_methods_and_bodies_that_are_none(client):
     assert client.post('/predict', content=b'--x\r\nContent', headers=cut).status_code == 400
     assert client.get('/openapi.json').json()['paths'].keys() >= {'/predict', '/timeline', '/train'}
     assert client.get('/docs').status_code == 200
+
+
+def test_a_form_of_many_empty_fields_is_refused(client):
+    form = {'Content-Type': 'multipart/form-data; boundary=x'}
+    field = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n'
+    found = client.post('/predict', content=field * 100 + b'--x--\r\n', headers=form)
+    assert found.status_code == 413 and 'parts' in found.text
 
 
 def test_one_bad_file_costs_its_own_row(client):

@@ -30,7 +30,8 @@ def models(
     wanted = {'list': 0, 'show': 1, 'rename': 2, 'delete': 1}[known_name(action, ACTIONS, 'action')]
     if len(names) != wanted:
         example = f'soundclf models {action} {" ".join(["NAME", "NEW"][:wanted])}'.strip()
-        raise SoundclfError(f'{action} takes {wanted} names, and got {len(names)}: give `{example}`.')
+        count = f'{wanted} name{"" if wanted == 1 else "s"}'
+        raise SoundclfError(f'{action} takes {count}, and got {len(names)}: give `{example}`.')
     if action == 'list':
         return _list(json)
     if action == 'show':

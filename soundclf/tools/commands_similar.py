@@ -50,7 +50,8 @@ def similar(
 
 # %% ../../nbs/tools/commands_similar.ipynb #08a55359
 def _embedder(model: str, window: float):
-    from soundclf.tools.similar import PRETRAINED, load_embedder
+    from soundclf.core.embeddings import FROZEN
+    from soundclf.tools.similar import load_embedder
 
     try:
         return load_embedder(model, window)
@@ -58,7 +59,7 @@ def _embedder(model: str, window: float):
         raise SoundclfError(f'{e} Or compare with a model that is here: --model scratch.') from None
     except SoundclfError as e:
         if 'There is no model' in str(e):
-            raise SoundclfError(f'{e} Or one of {", ".join(PRETRAINED)}.') from None
+            raise SoundclfError(f'{e} Or one of {", ".join(FROZEN)}.') from None
         raise
 
 # %% ../../nbs/tools/commands_similar.ipynb #690e1a7d

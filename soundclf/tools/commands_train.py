@@ -26,7 +26,7 @@ def train(
     seed: int = 42,  # weights, batches, augmentation
     quick: bool = False,  # a look: a few epochs
     epochs: int = 0,  # of the training; 0 for the recipe's own
-    sample_rate: int = 0,  # Hz, for scratch: above 44100 it hears ultrasound; 0 for that of the recordings
+    sample_rate: int = 0,  # Hz, for scratch: above 44100 takes in ultrasound; 0 for that of the recordings
     group_by: str = '',  # what of a file's name tells its recording; see `soundclf data --help`
     device: str = '',  # auto, cpu, cuda or mps; default: $SOUNDCLF_DEVICE, else auto
     replace: bool = False,  # overwrite a model of other classes
@@ -294,6 +294,6 @@ def print_problems(
     problems,  # from `check_clips`
 ):
     "Prints what is wrong with some clips."
-    show_line(f'{len(problems)} problems:' if len(problems) else 'no problems found.')
+    show_line(f'{len(problems)} problems:' if len(problems) else 'no problems found in these clips.')
     if len(problems):
         print(problems.assign(path=[visible(p) for p in problems.path]).to_string(index=False))

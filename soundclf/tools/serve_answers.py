@@ -125,6 +125,7 @@ async def opened(
         self.models[key] = await self._open(name, key)
         while len(self.models) > 16:
             self.models.popitem(last=False)
+    self.models.move_to_end(key)  # what was asked last goes last
     return Model(name or self.name, key, self.models[key])
 
 

@@ -66,9 +66,9 @@ def progress(self: Job) -> float | None:
     if self.state == 'done':
         return 1.0
     for line in reversed(self.log):
-        if found := _DONE_OF.search(line):
-            done, total = map(int, found.groups())
-            return done / total if 0 < total >= done else None
+        for done, total in _DONE_OF.findall(line):
+            if 0 < int(total) >= int(done):
+                return int(done) / int(total)
 
 # %% ../../nbs/tools/serve_jobs.ipynb #1a743e4a
 @patch

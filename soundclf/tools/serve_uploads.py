@@ -48,7 +48,7 @@ class _Body:
 
     def __init__(self, boundary: bytes, folder: Path, files: int, megabytes: float):
         self.folder, self.most_files, self.megabytes = folder, files, megabytes
-        self.uploads, self.fields = [], {}
+        self.uploads, self.fields, self.parts = [], {}, 0
         self.out, self.size = None, 0  # of the part at work
         events = 'part_begin', 'header_field', 'header_value', 'header_end', 'headers_finished'
         events += 'part_data', 'part_end', 'end'
@@ -56,17 +56,26 @@ class _Body:
         self.parser = MultipartParser(boundary, {f'on_{e}': getattr(self, e) for e in events})
 
     def part_begin(self):
+        self.parts += 1
+        if self.parts > self.most_files + 20:
+            raise Refused(413, f'The form has more than {self.most_files + 20} parts: send fewer at a time.')
         self.headers, self.header, self.value, self.text, self.size = {}, b'', b'', b'', 0
 
-    def header_field(self, data: bytes, start: int, end: int):
-        self.header += data[start:end]
+# %% ../../nbs/tools/serve_uploads.ipynb #5f4ff165
+@patch
+def header_field(self: _Body, data: bytes, start: int, end: int):
+    self.header += data[start:end]
 
-    def header_value(self, data: bytes, start: int, end: int):
-        self.value += data[start:end]
 
-    def header_end(self):
-        self.headers[self.header.lower()] = self.value
-        self.header, self.value = b'', b''
+@patch
+def header_value(self: _Body, data: bytes, start: int, end: int):
+    self.value += data[start:end]
+
+
+@patch
+def header_end(self: _Body):
+    self.headers[self.header.lower()] = self.value
+    self.header, self.value = b'', b''
 
 # %% ../../nbs/tools/serve_uploads.ipynb #0de67e99
 @patch
@@ -89,7 +98,7 @@ def part_data(self: _Body, data: bytes, start: int, end: int):
     self.size += end - start
     if self.out is None:
         self.text += data[start:end]
-        if self.size > 10_000 or len(self.fields) > 20:
+        if self.size > 10_000:
             raise Refused(413, f'The field {self.field!r} is too long: send sounds as files.')
         return
     if self.size > self.megabytes * 1e6:

@@ -69,10 +69,11 @@ def run_splits(
 # %% ../../nbs/tools/training.ipynb #6cc8d2e7
 def _transfer_recipe(kind: str, profile: str):
     "The recipe of a pretrained network; for a frozen network, its name."
+    from soundclf.core.embeddings import FROZEN
     from soundclf.fastai_transfer import TransferRecipe, audioset_recipe
 
-    if kind in ('mn04', 'squeezenet'):
-        return {'mn04': 'mn04_as', 'squeezenet': 'squeezenet1_1'}[kind]
+    if kind in FROZEN:
+        return FROZEN[kind]
     recipe = audioset_recipe() if kind == 'mn04-finetuned' else TransferRecipe()
     return shortened(recipe, profile)
 
