@@ -14,6 +14,7 @@ import soundfile as sf
 from soundclf.core.audio import Features, decode, fit_clip, load_clip, read_blocks, seconds_of
 from soundclf.core.checks import check_clips, drop_bad
 from soundclf.core.clips import clips_table, read_headers
+from soundclf.core.encoding import encode
 from soundclf.core.files import SoundclfError
 from soundclf.core.headers import header_of
 
@@ -28,21 +29,6 @@ def tone(seconds: float, rate: int = RATE) -> np.ndarray:
     "A tone whose pitch rises, so that each moment is different."
     t = np.arange(round(seconds * rate)) / rate
     return 0.3 * np.sin(2 * np.pi * (300 * t + 100 * t**2))
-
-
-def encode(path: Path, wave: np.ndarray, rate: int, codec: str, **options) -> Path:
-    "A file that PyAV writes, as a phone or a browser does."
-    av = pytest.importorskip('av')
-    with av.open(str(path), 'w', options=options) as out:
-        stream = out.add_stream(codec, rate=rate, layout='mono')
-        stream.bit_rate = 12200 if 'amr' in codec else 64000
-        frame = av.AudioFrame.from_ndarray(wave[None].astype('float32'), 'fltp', 'mono')
-        frame.sample_rate, frame.pts = rate, 0
-        resampler = av.AudioResampler(stream.codec_context.format or 'fltp', 'mono', rate)
-        for piece in resampler.resample(frame):
-            out.mux(stream.encode(piece))
-        out.mux(stream.encode(None))
-    return path
 
 
 @contextmanager
@@ -81,7 +67,7 @@ LATE = {'aac': 1024, 'mka': 0, 'wma': None, 'amr': None, '3gp': None}  # samples
 def test_what_phones_and_browsers_write_is_decoded(suffix, tmp_path):
     codec, rate = PHONES[suffix]
     wave = tone(3.0, rate)
-    path = encode(tmp_path / f'a.{suffix}', wave, rate, codec)
+    path = encode(tmp_path / f'a.{suffix}', wave, rate, codec, 12200 if 'amr' in codec else 64000)
     with told() as texts:
         found, found_rate = decode(path)
     assert (found_rate, len(found), texts) == (rate, 1, [])
