@@ -43,7 +43,7 @@ def sources(
     if not has_stretches(table):
         return table.path.tolist()
     parts = zip(table.path, table.start, table.end)
-    return [Stretch(p, float(start), float(end)) if end == end else p for p, start, end in parts]
+    return [p if np.isnan(end) else Stretch(p, float(start), float(end)) for p, start, end in parts]
 
 # %% ../../nbs/core/stretches.ipynb #4940283b
 def stretch_of(
@@ -66,10 +66,13 @@ def load_source(
     source: str | Path | Stretch,  # an audio file, or a part of one
     features: Features,  # wanted rate, channels, length
 ) -> np.ndarray:  # float32, channels x samples
-    "A clip's samples, rechannelled, resampled and fitted."
+    "A clip's samples at the wanted rate, channels and length."
     if not isinstance(source, Stretch):
         return load_clip(source, features)
     return fit_clip(*read_stretch(source), features, str(source))
+
+# %% ../../nbs/core/stretches.ipynb #15ba1c33
+_SLACK = 0.5  # seconds that a stretch may reach beyond its recording: labels are set by hand
 
 # %% ../../nbs/core/stretches.ipynb #bba3dadd
 def bounded_stretches(
@@ -81,17 +84,15 @@ def bounded_stretches(
     part = table.start.notna() | table.end.notna()
     if not part.any():
         return table.drop(columns=['start', 'end'])
-    length = table.duration
-    start, end = (
-        table.start.mask(part, table.start.fillna(0.0)),
-        table.end.mask(part, table.end.fillna(length)),
-    )
-    wrong = part & ~((start >= 0) & (start < end) & (start < length) & (end <= length + 0.5)) & length.notna()
+    length, start = table.duration, table.start.mask(part, table.start.fillna(0.0))
+    end = table.end.mask(part, table.end.fillna(table.duration))
+    within = (start >= 0) & (start < end) & (start < length) & (end <= length + _SLACK)
+    wrong = part & ~within & length.notna()
     if wrong.any():
         row = wrong.idxmax()
         raise SoundclfError(
             f'{table.path[row]}: the stretch from {start[row]:g} to {end[row]:g} s '
-            f'is none of a recording of {length[row]:.2f} s: correct its start and end.'
+            f'does not lie within the recording of {length[row]:.2f} s: correct its start and end.'
         )
     end = end.where(~part, np.fmin(end, length))
     table = table.assign(start=start, end=end, duration=length.where(~part, end - start))
@@ -102,7 +103,10 @@ def cut_long_clips(
     table: pd.DataFrame,  # a clips table
     window: float,  # seconds
 ) -> pd.DataFrame:  # no clip is longer than the window
-    "The table with long clips as windows; the same table if there are none."
+    """The table with long clips as windows; the same table if there are none.
+
+    The last window of a clip ends with it, and overlaps the one before. Of a clip that is up to a tenth too
+    long, the middle is taken."""
     long = (table.duration > window + 1e-3).to_numpy()
     if not long.any():
         return table
@@ -114,7 +118,7 @@ def cut_long_clips(
     start, end = old.start.mask(long, first), old.end.mask(long, first + window)
     return cut.assign(start=start, end=end, duration=cut.duration.mask(long, window))
 
-
+# %% ../../nbs/core/stretches.ipynb #403c8c4e
 def _starts(duration: float, window: float) -> list[float]:
     "The starts of the windows of a clip, in seconds."
     if duration < 1.1 * window:
@@ -125,7 +129,7 @@ def _starts(duration: float, window: float) -> list[float]:
 # %% ../../nbs/core/stretches.ipynb #9b1d4fe7
 def seconds_of_classes(
     table: pd.DataFrame,  # a clips table
-    longest: float = np.inf,  # seconds of a whole file that count at most
+    longest: float = np.inf,  # seconds of one clip that count at most
 ) -> pd.Series:  # seconds by label
     "The sound of each class; what is in two clips counts once."
     start = table.start.fillna(0.0) if has_stretches(table) else 0.0
