@@ -90,7 +90,9 @@ def _draw_example(row, left, right):  # a row of the table, two axes
     left.plot(np.arange(len(wave)) / rate, wave, lw=0.4)
     left.set(ylim=(-1, 1))
     left.set_ylabel(label_text(row.label), rotation=0, ha='right', va='center')
-    return draw_mel(right, _mel_decibels(wave, rate), seconds, rate / 2, vmin=-80, vmax=0)
+    image = draw_mel(right, _mel_decibels(wave, rate), seconds, rate / 2, vmin=-80, vmax=0)
+    right.set(ylabel='')  # the title of the column names it
+    return image
 
 # %% ../nbs/01_data.ipynb #52105431
 def plot_examples(
@@ -105,7 +107,7 @@ def plot_examples(
     for (_, row), (left, right) in zip(rows.iterrows(), axes):
         image = _draw_example(row, left, right)
     axes[0, 0].set(title='waveform (1 is full scale)')
-    axes[0, 1].set(title='mel spectrogram')
+    axes[0, 1].set(title='log-mel spectrogram (frequency in Hz)')
     for ax in axes[-1]:
         ax.set(xlabel='time (s)', xlim=(0, rows.duration.max()))
     bar = {'aspect': 60, 'label': "level (dB re the clip's maximum)"}
@@ -193,8 +195,16 @@ def plot_lengths(
     if not panels:
         axes[0, 0].axis('off')
     if sentence := same_for_all(table):
-        fig.suptitle(sentence, size=11)
+        _add_sentence(fig, axes[0], sentence)
     return fig
+
+
+def _add_sentence(fig, axes, sentence: str):
+    "Writes a sentence above the panels; above a single one it joins the title."
+    if len(axes) == 1 and axes[0].get_title():
+        axes[0].set(title=f'{sentence}\n{axes[0].get_title()}')
+    else:
+        fig.suptitle(sentence, size=11)
 
 # %% ../nbs/01_data.ipynb #e86beb48
 def plot_folds(
@@ -205,14 +215,14 @@ def plot_folds(
     classes = class_names(table)
     size = (11, 1.2 + 0.34 * len(classes))
     fig, axes = new_figure(1, len(folds), size=size, sharex=True, sharey=True, squeeze=False)
-    for fold, ax, color in zip(folds, axes[0], PALETTE * len(folds)):
+    for fold, ax in zip(folds, axes[0]):
         part = table[table.fold == fold]
         for row, label in enumerate(classes):
             blocks = part.group[part.label == label].value_counts(sort=True)
             left = blocks.cumsum() - blocks
-            ax.barh(row, blocks, 0.8, left=left, color=color, edgecolor='white')
+            ax.barh(row, blocks, 0.8, left=left, color=PALETTE[0], edgecolor='white')
         ax.set(title=f'fold {fold}', xlabel='clips')
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.xaxis.get_major_locator().set_params(integer=True, nbins=2, steps=[1, 2, 4, 5, 10])
     label_ticks(axes[0, 0], classes)
     axes[0, 0].invert_yaxis()
     return fig

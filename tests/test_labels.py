@@ -118,7 +118,7 @@ REFUSED = [
     ('path,label', rows_of(end=',x'), 'line 2 has 3 cells and the header has 2'),
     ('path,label', rows_of(lambda n: 'dog|'), "label 'dog|' has an empty part".replace('|', r'\|')),
     ('path,label,Fold,fold', rows_of(end=',1,1'), "has the column 'fold' twice"),
-    ('path,label,start,end', rows_of(end=',0.1,9'), 'from 0.1 to 9 s does not lie within the recording of 0.6'),
+    ('path,label,start,end', rows_of(end=',0.1,9'), 'from 0.1 to 9 s does not lie within the recording'),
     ('path,label,start,end', rows_of(end=',-1,0.2'), 'from -1 to 0.2 s'),
     ('path,label,start,end', rows_of(end=',0.3,0.3'), 'from 0.3 to 0.3 s'),
     ('path,label,start,end', rows_of(end=',a,0.3'), "'a' as start of cat/cat0.wav"),
