@@ -248,7 +248,7 @@ def test_a_reference_is_fitted_on_training_clips_only(monkeypatch):
         return fit_reference(train, y, others)
 
     monkeypatch.setattr(left_out, 'fit_reference', noted)
-    monkeypatch.setattr(left_out, '_opened_clips', lambda run, paths: (embeddings, np.zeros(20)))
+    monkeypatch.setattr(left_out, 'opened_clips', lambda run, paths: (embeddings, np.zeros(20)))
     splits = fold_splits(known)[1:]
     rows = np.flatnonzero(known.fold != 1)
     left_out.fit_unlike(left_out.Study(known, known[:0], splits, [None] * 3, None, rows))
