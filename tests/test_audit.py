@@ -152,16 +152,18 @@ def test_all_that_is_planted_is_found(clean, tmp_path):
     assert recall == 1.0, [name for name, is_found in found.items() if not is_found]
 
 
-@pytest.mark.parametrize('change', [softer, with_offset])
+@pytest.mark.parametrize('change', SHORTCUTS)
 def test_a_shortcut_that_is_taken_away_is_lost(clean, tmp_path, change):
     table = changed(clean, tmp_path / 'clips', change)
     facts = file_facts(table)
     losses = probe_losses(table, facts, neutral_ways(common_values(facts, table.label)))
     way = {row['way']: row for row in losses['ways']}
     name = SHORTCUTS[change][1]
-    assert losses['plain']['low'] > 0.6
-    assert way[name]['trained_loss']['low'] > 0.05 and way[name]['trained']['low'] < 0.6
-    assert way['all together']['trained']['low'] < 0.6
+    assert losses['plain']['low'] > 0.55
+    for without in (way[name], way['all together']):
+        assert without['tested']['low'] < 0.5 < without['tested']['high']
+        assert without['tested_loss']['low'] > 0 and without['trained_loss']['low'] > 0
+        assert without['trained']['low'] < 0.62  # a filter that starts from rest leaves a trace
     assert way['resampled']['trained_loss']['mean'] == 0  # all have one rate
 
 
@@ -227,6 +229,7 @@ def test_a_model_is_measured_on_the_clips_without_shortcuts(clean, tmp_path, cap
     changed(clean, tmp_path / 'clips', softer)[['path', 'label', 'fold']].to_csv(tmp_path / 'c.csv')
     assert commands.run(['audit', str(tmp_path / 'c.csv'), '--out', str(tmp_path), '--model', 'm']) == 0
     told = capsys.readouterr().out
+    assert 'clips without shortcuts: 8000 Hz' in told
     assert 'the model, balanced accuracy on the clips as they are' in told
     model = json.loads((tmp_path / 'audit.json').read_text())['model']
     lost = {row['way']: row['tested_loss']['mean'] for row in model['ways']}
@@ -241,10 +244,12 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(clean, tmp_path,
 
 def test_each_way_keeps_the_shape_and_leaves_silence_alone():
     rng = np.random.default_rng(0)
-    facts = pd.DataFrame({'rate': [8000.0], 'silence': [0.0], 'cutoff': [3000.0], 'level': [-20.0]})
+    facts = pd.DataFrame({'rate': [8000.0], 'silence': [0.0], 'band edge': [3000.0], 'level': [-20.0]})
     ways = neutral_ways(common_values(facts, ['x']))
     for (name, way), n, channels in product(ways.items(), (0, 1, 63, 1000), (1, 2)):
         wave = rng.normal(0, 0.1, (channels, n)).astype('float32')
+        offset = np.full_like(wave, 0.2)
+        assert n == 0 or np.abs(ways['trimmed'](offset, 16000)).min() > 0.1
         new = way(wave, 16000)
         assert new.shape == wave.shape and new.dtype == wave.dtype, name
         assert np.isfinite(new).all() and not np.any(way(np.zeros_like(wave), 16000)), name

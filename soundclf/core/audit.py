@@ -161,8 +161,8 @@ def _class_facts(clips: pd.DataFrame, facts: pd.DataFrame) -> dict[str, dict]:
     "The median of each fact in each class; of the format, the most frequent."
     found = {}
     for label, rows in facts.groupby(clips.label.to_numpy()):
-        numbers = rows.drop(columns='format').median()
-        found[label] = {name: _number(v) for name, v in numbers.items()}
+        medians = rows.drop(columns='format').median()
+        found[label] = dict(zip(medians.index, map(_number, medians)))
         found[label]['format'] = rows.format.value_counts().index[0]
     return found
 

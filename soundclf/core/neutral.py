@@ -40,7 +40,7 @@ def common_values(
     if not sounding.any():
         return Common()
     facts, labels = facts[sounding], np.asarray(labels)[sounding]
-    edge = facts.cutoff.groupby(labels).median().min()
+    edge = facts['band edge'].groupby(labels).median().min()
     return Common(int(facts.rate.min()), max(LOWEST_EDGE, float(edge)), float(facts.level.median()))
 
 # %% ../../nbs/core/neutral.ipynb #ad4cf31f
@@ -53,9 +53,9 @@ def trimmed(
 ) -> np.ndarray:  # channels x frames
     "The wave without silence at its ends, repeated up to its former length."
     n = wave.shape[1]
-    peak = np.abs(wave).max(0, initial=0.0)
-    pieces = np.pad(peak, (0, -n % _PIECE)).reshape(-1, _PIECE).max(1)
-    sounding = np.flatnonzero(pieces >= SILENT)
+    pieces = np.pad(wave, ((0, 0), (0, -n % _PIECE)), mode='edge' if n else 'constant')
+    span = np.ptp(pieces.reshape(len(wave), -1, _PIECE), axis=2).max(0)
+    sounding = np.flatnonzero(span >= SILENT)
     if not len(sounding):
         return wave
     kept = wave[:, _PIECE * sounding[0] : _PIECE * (sounding[-1] + 1)]
@@ -97,7 +97,7 @@ def low_passed(
     gain = 0.5 + 0.5 * np.cos(np.pi * np.clip(place, 0, 1))
     return irfft(rfft(wave.astype('float64')) * gain, n).astype(wave.dtype)
 
-
+# %% ../../nbs/core/neutral.ipynb #58d48ec4
 def resampled(
     wave: np.ndarray,  # samples, channels x frames
     rate: int,  # Hz

@@ -55,6 +55,11 @@ def read_mono(
         raise SoundclfError(f'{source} is empty: remove it.')
     return mix_down(believable(wave, str(source))), rate
 
+# %% ../../nbs/core/shortcut_losses.ipynb #6248f5b0
+def _all_waves(wave: np.ndarray, rate: int, ways: Mapping[str, Way]) -> list[np.ndarray]:
+    "A wave as it is, and after each way."
+    return [wave, *(way(wave, rate) for way in ways.values())]
+
 # %% ../../nbs/core/shortcut_losses.ipynb #2b779993
 def neutral_features(
     table: pd.DataFrame,  # a clips table
@@ -71,8 +76,7 @@ def neutral_features(
             wave, rate = read_mono(source)
         except SoundclfError:
             return None
-        waves = [wave, *(way(wave, rate) for way in ways.values())]
-        return [quick_features(w, rate, new_rate) for w in waves]
+        return [quick_features(w, rate, new_rate) for w in _all_waves(wave, rate, ways)]
 
     jobs = Parallel(n_jobs=n_jobs, prefer='threads', return_as='generator')
     rows = list(progress(jobs(delayed(one)(s) for s in sources(table)), 'features', len(table)))
@@ -92,6 +96,11 @@ def _loss(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, float]:
 def _answers(table: pd.DataFrame, predicted: Sequence[str]) -> pd.DataFrame:
     "A table of answers, as the measures take it."
     return table[['label', 'group']].assign(predicted=np.asarray(predicted, object))
+
+
+def _tested(way: str, plain: pd.DataFrame, answers: pd.DataFrame) -> dict:
+    "What is reached, and lost, on clips after a way."
+    return {'way': way, 'tested': balanced_accuracy(answers), 'tested_loss': _loss(plain, answers)}
 
 # %% ../../nbs/core/shortcut_losses.ipynb #8da61ce2
 def _fitted(x: np.ndarray, y: np.ndarray):
@@ -128,7 +137,7 @@ def probe_losses(
     plain, rows = answers['plain', 'plain'], []
     for name in ways:
         tested, trained = answers['plain', name], answers[name, name]
-        row = {'way': name, 'tested': balanced_accuracy(tested), 'tested_loss': _loss(plain, tested)}
+        row = _tested(name, plain, tested)
         rows.append(row | {'trained': balanced_accuracy(trained), 'trained_loss': _loss(plain, trained)})
     return {'clips': len(table), 'plain': balanced_accuracy(plain), 'ways': rows}
 
@@ -145,14 +154,11 @@ def model_losses(
             wave, rate = read_mono(source)
         except SoundclfError:
             continue
-        rows.append([answer(w, rate) for w in [wave, *(way(wave, rate) for way in ways.values())]])
+        rows.append([answer(w, rate) for w in _all_waves(wave, rate, ways)])
         kept.append(i)
     if not kept:
         raise SoundclfError('None of the clips can be decoded: check the data set.')
     table = table.iloc[kept].reset_index(drop=True)
     plain, *after = (_answers(table, column) for column in zip(*rows))
-    found = [
-        {'way': name, 'tested': balanced_accuracy(a), 'tested_loss': _loss(plain, a)}
-        for name, a in zip(ways, after)
-    ]
+    found = [_tested(name, plain, a) for name, a in zip(ways, after)]
     return {'clips': len(table), 'plain': balanced_accuracy(plain), 'ways': found}

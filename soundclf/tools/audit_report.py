@@ -70,10 +70,10 @@ def _points(row: dict) -> str:
     mean, low, high = (100 * row[k] for k in ('mean', 'low', 'high'))
     return f'{-mean:+.1f} points ({-high:+.1f} to {-low:+.1f})'
 
-
+# %% ../../nbs/tools/audit_report.ipynb #c5a89148
 def _loss_lines(report: dict) -> list[str]:
     "What is lost without shortcuts."
-    lines = []
+    lines = [_common_line(report['common'])] if {'model', 'probe'} & set(report) else []
     for key, name in (('model', 'the model'), ('probe', 'a linear probe')):
         if key not in report:
             continue
@@ -84,6 +84,14 @@ def _loss_lines(report: dict) -> list[str]:
             trained = f', {_points(row["trained_loss"])} trained so too' if 'trained' in row else ''
             lines.append(text + trained)
     return lines
+
+
+def _common_line(common: dict) -> str:
+    "What the clips without shortcuts have in common."
+    rate, edge, level = (common[k] for k in ('rate', 'edge', 'level'))
+    return (
+        f'clips without shortcuts: {rate} Hz, low-passed at {edge:.0f} Hz, {level:.0f} dB, trimmed, centred'
+    )
 
 # %% ../../nbs/tools/audit_report.ipynb #f6688416
 def _picture(fig) -> str:

@@ -96,7 +96,7 @@ def _answer(model: str, table, device: str) -> Callable:
         known_name(label, clf.classes, 'class in this model')
     return lambda wave, rate: clf.predict(wave, rate).best
 
-
+# %% ../../nbs/tools/commands_audit.ipynb #b60fabcc
 def _model_losses(model: str, answer: Callable, table, ways: dict, device: str) -> dict:
     "What a model loses without each shortcut, and how many of the clips it was trained on."
     from soundclf.core.audit import merged_clips
