@@ -131,6 +131,8 @@ def probe_losses(
     ways: Mapping[str, Way],  # name -> function, from `neutral_ways`
 ) -> dict:  # plain: mean, low, high; ways: way, tested, tested_loss, trained, trained_loss
     "What a linear probe on quick features reaches with and without each shortcut, on the table's folds."
+    if facts.rate.isna().all():
+        raise SoundclfError('None of the clips can be decoded: check the data set.')
     features, good = neutral_features(table, ways, int(facts.rate.max()))
     table = table[good].reset_index(drop=True)
     answers = {pair: _answers(table, a) for pair, a in _probe_answers(table, features).items()}

@@ -78,7 +78,7 @@ def _report(table, model: str, train: bool, device: str) -> dict:
     report['common'] = asdict(common)
     if model:
         report['model'] = _model_losses(model, answer, table, neutral_ways(common), device)
-    if train:
+    if train and not report['not_probed']:
         report['probe'] = probe_losses(merged_clips(table), facts, neutral_ways(common))
     return report
 
