@@ -20,6 +20,7 @@ from fastcore.script import anno_parser
 
 from ..core.files import SoundclfError, known_name
 from ..core.runtime import steps_told
+from .commands_audit import audit
 from .commands_check import check, data
 from .commands_listen import label, live
 from .commands_models import models
@@ -31,7 +32,10 @@ from .commands_tune import tune
 from .terminal import Terminated, error_sentence, show_line
 
 # %% ../../nbs/tools/commands.ipynb #8fec14d5
-_ALL = (predict, train, evaluate, check, data, label, live, similar, embed, models, export, tune, serve)
+_ALL = (
+    *(predict, train, evaluate, check, audit, data, label, live),
+    *(similar, embed, models, export, tune, serve),
+)
 COMMANDS = {f.__name__: f for f in _ALL}
 EXTRAS = {
     'onnxruntime': 'onnx',
