@@ -35,7 +35,7 @@ def main():
     st.set_page_config('soundclf', layout='wide')
     st.sidebar.title('soundclf')
     page = st.sidebar.radio('Page', list(PAGES), key=PAGE, label_visibility='collapsed')
-    st.sidebar.caption('Uploads leave with this tab. Train keeps what you collect, Label your labels.')
+    st.sidebar.caption('Uploads leave with this tab. Only the pages Train and Label write files.')
     try:
         PAGES[page]()
     except (SoundclfError, OSError) as e:

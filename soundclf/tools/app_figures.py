@@ -127,7 +127,8 @@ def plot_saliency(
         fig = plot_spectrogram(to_decibels(x, features), features, title)
     times = (np.arange(x.shape[1]) + 0.5) * features.duration / x.shape[1]
     bands = np.arange(len(x)) + 0.5
-    fig.axes[0].contour(times, bands, weight, [0.5, 0.8], colors=['#56B4E9', 'white'], linewidths=1.2)
+    levels = np.unique(np.quantile(weight, [0.9, 0.98]))  # the tenth that chapter 3 masks, and its core
+    fig.axes[0].contour(times, bands, weight, levels, colors=['#56B4E9', 'white'], linewidths=1.5)
     return fig
 
 # %% ../../nbs/tools/app_figures.ipynb #f2eb0cce
