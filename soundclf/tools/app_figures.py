@@ -88,7 +88,7 @@ def _htk_ticks(ax, features: Features):
     ax.set_yticks(np.interp(marks, centres, np.arange(n) + 0.5), marks)
 
 # %% ../../nbs/tools/app_figures.ipynb #4dd7fccb
-METHOD = 'integrated gradients'  # the best of chapter 3's test
+METHOD = 'integrated gradients'  # of the methods in chapter 3's test, the one with the widest gap
 
 
 def window_saliency(

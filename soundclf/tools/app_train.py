@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from .answers import answer_text
 from .app_collect import collect
-from .app_parts import open_classifier, plain, show_figure
+from .app_parts import open_classifier, plain, show_answer, show_figure
 from .app_figures import plot_bars
 from .app_uploads import answer_upload
 from .models import is_held, models_dir, new_model_name
@@ -152,5 +151,5 @@ def _try(model: str):
     if sound is None:
         return
     answer = answer_upload(open_classifier(model), sound.name, sound.getvalue()).answer
-    st.subheader(plain(answer_text(answer.label, answer.note, answer.probabilities)))
+    show_answer(answer)
     show_figure(plot_bars(pd.Series(answer.probabilities)))
