@@ -174,7 +174,7 @@ def audit(
     "All that is to be known of a table before it is trusted."
     table = table.reset_index(drop=True)
     facts = (file_facts(table) if facts is None else facts).reset_index(drop=True)
-    problems = check_clips(table.drop_duplicates('path').reset_index(drop=True))
+    problems = check_clips(table)
     problems = problems[problems.problem != 'duplicate']  # `doubled` has them
     doubled, near, clips = _doubled(table), _near(table), merged_clips(table)
     crossing_copies = sum(d['crosses'] for d in doubled) if has_folds(table) else 0

@@ -15,7 +15,6 @@ from joblib import Parallel, delayed
 
 from .audio import resample
 from .balance import balanced_accuracy, balanced_draws
-from .decoding import decode
 from .files import SoundclfError
 from .levels import believable, mix_down
 from .neutral import Way
@@ -46,11 +45,8 @@ def read_mono(
     source: str | Stretch,  # an audio file, or a part of one
 ) -> tuple[np.ndarray, int]:  # (1 x frames, at most `LONGEST` seconds; rate in Hz)
     "The samples of a clip, mixed down; raises `SoundclfError` for what cannot be decoded or is empty."
-    if isinstance(source, Stretch):
-        wave, rate = read_stretch(source._replace(end=min(source.end, source.start + LONGEST)))
-    else:
-        _, rate = decode(source, 0, 0)
-        wave, rate = decode(source, 0, round(LONGEST * rate))
+    part = source if isinstance(source, Stretch) else Stretch(source, 0.0, LONGEST)
+    wave, rate = read_stretch(part._replace(end=min(part.end, part.start + LONGEST)))
     if not wave.shape[1]:
         raise SoundclfError(f'{source} is empty: remove it.')
     return mix_down(believable(wave, str(source))), rate
@@ -116,7 +112,7 @@ def _fitted(x: np.ndarray, y: np.ndarray):
 def _probe_answers(table: pd.DataFrame, features: Mapping[str, np.ndarray]) -> dict:
     "Answers by (trained on, tested on): plain and plain, plain and each way, each way and itself."
     pairs = [('plain', name) for name in features] + [(name, name) for name in features if name != 'plain']
-    answers = {pair: table.label.to_numpy(object).copy() for pair in pairs}
+    answers = {pair: np.full(len(table), '', object) for pair in pairs}  # a clip in no test fold is wrong
     y = table.label.to_numpy(object)
     for split in progress(fold_splits(table), 'folds of the probe'):
         models = {name: _fitted(x[split.train], y[split.train]) for name, x in features.items()}
