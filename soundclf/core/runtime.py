@@ -91,7 +91,7 @@ def best_device(
 
 @cache
 def _multiply_in_full():
-    "Turns off TensorFloat-32, so that a GPU's answers are those of the CPU to four digits and not to three."
+    "Turns off TensorFloat-32, which keeps ten bits of each factor: answers differed from the CPU's by 0.0005."
     import torch
 
     torch.backends.cudnn.allow_tf32 = False
