@@ -144,7 +144,7 @@ def _confirmed(
 ) -> pd.DataFrame:  # row_a, row_b, similarity, seconds, offset; sorted
     found = pd.DataFrame(columns=['row_a', 'row_b', *_Alignment._fields], dtype=float)
     jobs = Parallel(n_jobs, prefer='threads', return_as='generator')
-    for turn in progress(range(pairs['turn'].max(initial=-1) + 1), 'align'):
+    for turn in progress(range(pairs['turn'].max(initial=-1) + 1), 'near-duplicates: compare'):
         some = pairs[pairs['turn'] == turn]
         some = some[~_settled(some, found, clips)]
         compared = jobs(delayed(compare)(pair) for pair in some)

@@ -153,7 +153,7 @@ def _kept_landmarks(
     frames = np.zeros(len(paths), 'int64')
     jobs = Parallel(n_jobs, prefer='threads', return_as='generator')
     done = jobs(delayed(one)(i) for i in range(len(paths)))
-    for i, frames[i], marks in progress(done, 'landmarks', len(paths)):
+    for i, frames[i], marks in progress(done, 'near-duplicates: peaks', len(paths)):
         rows = np.zeros(len(marks), _KEPT)
         rows['key'] = marks['mark'].astype('u8') << 40 | marks['next'].astype('u8') << 24 | i
         rows['frame'] = marks['frame']
@@ -258,7 +258,7 @@ def candidates(
         links = _kept_links(kept, len(paths), Path(folder))
         per_file = -(-len(paths) // _FILES)
         chosen = [np.zeros(0, PAIR)]
-        for number, some in progress(links.read(), 'candidates'):
+        for number, some in progress(links.read(), 'near-duplicates: alike pairs'):
             pairs = _chosen(some, number * per_file, frames)
             chosen.append(pairs[pairs['turn'] < most])
     return np.concatenate(chosen)

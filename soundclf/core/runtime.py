@@ -11,6 +11,7 @@ import os
 import random
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from functools import cache
@@ -20,6 +21,9 @@ from pathlib import Path
 import numpy as np
 
 from .files import SoundclfError
+
+# fastai still compiles a function in a way that torch is about to drop; its readers can do nothing about it.
+warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning)
 
 # %% ../../nbs/core/runtime.ipynb #7caa15eb
 def thread_count(
