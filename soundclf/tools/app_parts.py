@@ -21,7 +21,7 @@ from ..core.stretches import Stretch, read_stretch
 from .answers import Prediction, answer_text
 from .classifier import Classifier
 from .models import model_path, model_places
-from .terminal import visible
+from .terminal import missing_sentence, visible
 
 # %% ../../nbs/tools/app_parts.ipynb #34ac0433
 MOST_MEGABYTES = 20  # of an upload
@@ -54,6 +54,8 @@ def damage_named(
         yield
     except SoundclfError:
         raise
+    except ModuleNotFoundError as e:
+        raise SoundclfError(missing_sentence('This page', e)) from None
     except Exception as e:
         reason = f'{type(e).__name__}: {e}'.splitlines()[0][:100]
         raise SoundclfError(f'{what} is damaged ({reason}): make it again, or take it away.') from e
