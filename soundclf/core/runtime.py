@@ -22,8 +22,7 @@ import numpy as np
 
 from .files import SoundclfError
 
-# fastai still compiles a function in a way that torch is about to drop; its readers can do nothing about it.
-warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning)
+warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning)  # inside fastai
 
 # %% ../../nbs/core/runtime.ipynb #7caa15eb
 def thread_count(
@@ -98,8 +97,7 @@ def _multiply_in_full():
     "Turns off TensorFloat-32: its short factors moved answers by 0.0005 from the CPU's."
     import torch
 
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False  # that of products of matrices is off by itself
 
 # %% ../../nbs/core/runtime.ipynb #89169b37
 def use_device(
