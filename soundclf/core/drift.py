@@ -7,7 +7,7 @@ with a rate of false alarms that you choose."""
 __all__ = ['LEAST', 'ASPECTS', 'ALPHA', 'one_per_source', 'days_of', 'permutation_p', 'holm', 'find_changes',
            'to_label']
 
-# %% ../../nbs/core/drift.ipynb #imp67810
+# %% ../../nbs/core/drift.ipynb #imp73619
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,18 +15,17 @@ import pandas as pd
 
 from .files import SoundclfError
 
-# %% ../../nbs/core/drift.ipynb #10f2a5c5
+# %% ../../nbs/core/drift.ipynb #22e9e849
 LEAST = 8  # answers on each side, else nothing can be said
 _MOST = 1000  # answers of one side that are compared
 
 
 def one_per_source(
-    table: pd.DataFrame,  # answers, with the columns time and source
+    table: pd.DataFrame,  # answers, with the column source
     seed: int = 0,  # of the draw
 ) -> pd.DataFrame:  # in random order
-    "One answer of each source and day."
-    drawn = table.sample(frac=1, random_state=seed)
-    return drawn[~pd.DataFrame({'day': days_of(drawn), 'source': drawn.source}).duplicated()]
+    "One answer of each source."
+    return table.sample(frac=1, random_state=seed).drop_duplicates('source')
 
 
 def days_of(
@@ -148,7 +147,7 @@ def holm(
     adjusted[order] = np.minimum(1, steps)
     return adjusted
 
-# %% ../../nbs/core/drift.ipynb #a6b88b4d
+# %% ../../nbs/core/drift.ipynb #66d118f0
 def find_changes(
     reference: pd.DataFrame,  # answers about training sounds
     log: pd.DataFrame,  # answers of some days
@@ -156,8 +155,8 @@ def find_changes(
     seed: int = 0,  # of the draw of one answer per source
 ) -> pd.DataFrame:  # day, aspect, answers, before, now, p, adjusted, changed
     "What has changed on which day; raises `SoundclfError` where nothing can be compared."
-    before = _prepared(reference.assign(time=pd.Timestamp(0, tz='UTC')), seed)
-    by_day = {day: _prepared(rows, seed) for day, rows in log.groupby(days_of(log))}
+    before = _prepared(reference, seed)
+    by_day = {day: _prepared(rows, seed) for day, rows in _stretches(log).items()}
     most = int(3 * len(ASPECTS) * len(by_day) / alpha) + 100
     rows = []
     for day, now in by_day.items():
@@ -171,6 +170,18 @@ def find_changes(
         raise SoundclfError(f'{trouble}: log more, then compare.')
     table.loc[compared, 'adjusted'] = holm(table.p[compared])
     return table.assign(changed=table.adjusted <= alpha)
+
+# %% ../../nbs/core/drift.ipynb #5c00aa21
+def _stretches(log: pd.DataFrame, days: int = 3) -> dict[str, pd.DataFrame]:
+    "The answers of each day, and of stretches of some days, by name."
+    day = days_of(log)
+    names = sorted(day.unique())
+    found = {name: log[day == name] for name in names}
+    for end in range(len(names), 1, -days):
+        part = names[max(0, end - days) : end]
+        if len(part) > 1:
+            found[f'{part[0]} to {part[-1]}'] = log[day.isin(part)]
+    return found
 
 # %% ../../nbs/core/drift.ipynb #ed47ea84
 def _told(table: pd.DataFrame, aspect: str) -> str:

@@ -21,6 +21,7 @@ from fastcore.script import anno_parser
 from ..core.files import SoundclfError, known_name
 from ..core.runtime import steps_told
 from .commands_check import check
+from .commands_drift import drift
 from .commands_listen import label, live
 from .commands_models import models
 from .commands_predict import export, predict
@@ -31,7 +32,8 @@ from .commands_tune import tune
 from .terminal import Terminated, error_sentence, show_line
 
 # %% ../../nbs/tools/commands.ipynb #8fec14d5
-_ALL = (predict, train, evaluate, check, data, label, live, similar, embed, models, export, tune, serve)
+_ALL = (predict, train, evaluate, check, data, label, live, similar, embed)
+_ALL += (models, export, tune, serve, drift)
 COMMANDS = {f.__name__: f for f in _ALL}
 EXTRAS = {
     'onnxruntime': 'onnx',
@@ -39,7 +41,7 @@ EXTRAS = {
     'streamlit': 'app',
     'lightgbm': 'tabular',
     'xgboost': 'tabular',
-    'pyarrow': 'tabular',
+    'pyarrow': 'watch',
     'psycopg': 'cluster',
 }
 
