@@ -1,17 +1,26 @@
-"Planted changes are found, unchanged weeks are not called changed, and a log outlives the process that wrote it."
+"Planted changes are found, unchanged weeks are not called changed, and a log outlives its process."
 
-from __future__ import annotations
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile as sf
 
-from soundclf.core.drift import find_changes, one_per_source, to_label
-from soundclf.core.files import SoundclfError
+from soundclf.core.drift import find_changes, one_per_source
+from soundclf.core.esc50 import synthetic
+from soundclf.core.files import SoundclfError, read_json
+from soundclf.tools.answer_log import AnswerLog, read_log
+from soundclf.tools.commands import run
+from soundclf.tools.training import train_model
 
 WEEKS = 100
 CLASSES = np.array(['cat', 'dog', 'rain', 'siren'])
-CENTRES = np.random.default_rng(99).normal(size=(4, 16))
+CENTRES = np.random.default_rng(99).normal(size=(5, 16))  # the last one is that of a new class
+NEAREST = np.linalg.norm(CENTRES[:4] - CENTRES[4], axis=1).argmin()
 DAYS = [f'2026-03-{day:02d}' for day in range(2, 9)]
 
 
@@ -27,8 +36,9 @@ def answers(rng, n: int, day: str = DAYS[0], change: str = '', each: int = 1) ->
     if change == 'noise':
         confidence, summary = rng.beta(5, 3, n * each), 0.7 * summary
     if change == 'class':
-        summary[rows], confidence[rows] = summary[rows] + 1, rng.beta(4, 4, rows.sum())
-        unlike[rows] = 1 - 0.1 * rng.random(rows.sum())
+        summary[rows] += CENTRES[4] - CENTRES[kind[rows]]
+        confidence[rows], unlike[rows] = rng.beta(4, 4, rows.sum()), 1 - 0.1 * rng.random(rows.sum())
+        kind = np.where(rows & (rng.random(len(rows)) < 0.5), NEAREST, kind)
     best = CLASSES[kind]
     source = [f'{day} {i}' for i in np.repeat(np.arange(n), each)]
     columns = {'source': source, 'best': best, 'label': np.where(unlike > 0.95, 'unknown', best)}
@@ -39,7 +49,7 @@ def answers(rng, n: int, day: str = DAYS[0], change: str = '', each: int = 1) ->
 
 def week(rng, change: str = '', each: int = 1) -> pd.DataFrame:
     "A week of answers whose last three days have changed."
-    days = [answers(rng, 40, day, change if day in DAYS[4:] else '', each) for day in DAYS]
+    days = [answers(rng, 60, day, change if day in DAYS[4:] else '', each) for day in DAYS]
     return pd.concat(days, ignore_index=True)
 
 
@@ -48,7 +58,7 @@ def found(change: str, each: int = 1) -> tuple[int, int]:
     alarms, early = 0, 0
     for seed in range(WEEKS):
         rng = np.random.default_rng(seed)
-        changes = find_changes(answers(rng, 200), week(rng, change, each))
+        changes = find_changes(answers(rng, 400), week(rng, change, each))
         days = set(changes.day[changes.changed])
         alarms += bool(days & set(DAYS[4:]) if change else days)
         early += bool(days & set(DAYS[:4]))
@@ -66,3 +76,113 @@ def test_planted_changes_are_found(change):
 def test_unchanged_weeks_are_not_called_changed(each):
     "Twenty answers about one source are no twenty facts."
     assert found('', each)[0] <= 5
+
+
+def test_one_answer_of_a_source_counts():
+    rng = np.random.default_rng(0)
+    assert len(one_per_source(answers(rng, 30, each=20))) == 30
+    with pytest.raises(SoundclfError, match='log more'):
+        find_changes(answers(rng, 30), answers(rng, 3, each=20))
+
+
+def test_a_constant_rate_is_no_change_and_a_new_one_is():
+    rng = np.random.default_rng(0)
+    before, now = answers(rng, 200), answers(rng, 40)
+    assert not find_changes(before, now).changed.any()
+    changes = find_changes(before, now.assign(rate=16000))
+    assert changes.aspect[changes.changed].tolist() == ['rate']
+
+
+KILLED = """
+import sys
+from soundclf.tools.answer_log import AnswerLog
+from soundclf.tools.answers import Prediction
+from soundclf.tools.rows import answer_row
+answer = Prediction('dog', 0.7, {'cat': 0.3, 'dog': 0.7}, 1, 'dog', '', 0.5, -20.0, (0.5,) * 16)
+log = AnswerLog(sys.argv[1], sys.argv[2], 'embedding', batch=8, seconds=1e6)
+for i in range(1003):
+    log.add(answer_row(f'{i}.wav', answer), (0, 5), 44100)
+print('logged', flush=True)
+sys.stdin.read()
+"""
+
+
+def test_killed_processes_lose_their_last_batch_only(tmp_path):
+    "Four processes write into one folder, and are killed."
+    (tmp_path / 'm.onnx').write_bytes(b'stand-in')
+    command = [sys.executable, '-c', KILLED, tmp_path / 'log', tmp_path / 'm.onnx']
+    pipes = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE}
+    writers = [subprocess.Popen(command, **pipes) for _ in range(4)]
+    for writer in writers:
+        writer.stdout.readline()
+        writer.kill()
+        writer.communicate()
+    table = read_log(tmp_path / 'log')
+    assert len(table) == 4 * 1000
+    assert table.groupby('source').size().eq(4).all()
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    (tmp_path / '2026-03-01_1-ab_0_5.parquet').write_bytes(b'PAR1')
+    with pytest.raises(SoundclfError, match='_0_5.parquet is damaged'):
+        read_log(tmp_path)
+    with pytest.raises(SoundclfError, match='predict --log'):
+        read_log(tmp_path / 'none')
+
+
+def test_without_pyarrow_there_is_a_sentence(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, 'pyarrow', None)
+    sf.write(tmp_path / 'a.wav', np.zeros(8000), 8000)
+    (tmp_path / 'm.onnx').write_bytes(b'stand-in')
+    with pytest.raises(SoundclfError, match='extra `watch`'):
+        AnswerLog(tmp_path / 'log', tmp_path / 'm.onnx')
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory) -> Path:
+    "A model that was trained for a moment, beside its sounds."
+    folder = tmp_path_factory.mktemp('watched')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('SOUNDCLF_DATA', str(folder / 'data'))
+        table = synthetic(per_fold=8)
+        table = table[table.label.isin(sorted(table.label.unique())[:4])].reset_index(drop=True)
+        table['part'] = np.arange(len(table)) % 2
+        used = table[table.part == 0].reset_index(drop=True)
+        train_model(used, 'made up', folder / 'model', 'scratch', profile='quick')
+    for row in table.itertuples():
+        place = folder / ('known' if row.part == 0 else 'new')
+        place.mkdir(exist_ok=True)
+        os.symlink(row.path, place / Path(row.path).name)
+    return folder
+
+
+def through_another_microphone(source: Path, target: Path):
+    "Copies of sounds that are quieter and lack their high frequencies."
+    target.mkdir()
+    taps = np.ones(12) / 12
+    for path in source.iterdir():
+        wave, rate = sf.read(path)
+        sf.write(target / path.name, 0.25 * np.convolve(wave, taps, 'same'), rate)
+
+
+def watched(folder: Path, sounds: str, log: str) -> int:
+    "The exit code of a day's report."
+    model = folder / 'model'
+    assert run(['predict', str(folder / sounds), '--model', str(model), '--log', str(folder / log)]) != 1
+    reference = ['--reference', str(folder / 'reference')] if log != 'reference' else []
+    return run(['drift', str(folder / log), str(model), *reference])
+
+
+def test_a_new_microphone_is_found_and_new_sounds_of_the_old_one_are_none(trained, capsys):
+    watched(trained, 'known', 'reference')
+    assert watched(trained, 'new', 'unchanged') == 0, capsys.readouterr().out
+    through_another_microphone(trained / 'new', trained / 'filtered')
+    assert watched(trained, 'filtered', 'changed') == 1
+    shown = capsys.readouterr().out
+    assert 'the level changed' in shown and 'label next: ' in shown
+    record = read_json(trained / 'changed' / 'report' / 'drift.json')
+    assert record['changed'] and len(record['label_next']) == 20
+    page = (trained / 'changed' / 'report' / 'drift.html').read_text()
+    assert 'data:image/png;base64,' in page and 'http' not in page
+    table = read_log(trained / 'changed')
+    assert set(table.kind) == {'embedding'} and table.summary.map(len).eq(16).all()

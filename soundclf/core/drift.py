@@ -133,7 +133,7 @@ def _p_values(now: pd.DataFrame, before: pd.DataFrame, most: int) -> dict[str, f
     }
 
 # %% ../../nbs/core/drift.ipynb #d87cc47c
-ALPHA = 0.02  # chance of an alarm in a report, where nothing has changed
+ALPHA = 0.03  # chance of an alarm in a report, where nothing has changed
 
 
 def holm(

@@ -28,7 +28,7 @@ def drift(
     from soundclf.tools import drift_report
 
     if not 0 < alpha < 1:
-        raise SoundclfError(f'--alpha {alpha:g} is no chance of a false alarm: give one such as 0.02.')
+        raise SoundclfError(f'--alpha {alpha:g} is no chance of a false alarm: give one such as 0.03.')
     before, answers, others = _tables(log, model, reference)
     changes, urgent = find_changes(before, answers, alpha), to_label(answers, top)
     lines = [*change_lines(changes), *note_lines(changes, others)]
