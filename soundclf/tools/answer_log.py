@@ -93,15 +93,12 @@ def add(
     kept = {k: row[k] for k in ('best', 'note', 'probability', 'unlike', 'level', 'summary')}
     kept |= {'source': row['path'].encode(errors='replace').decode(), 'label': row['predicted']}
     with self.lock:
-        if str(time.astimezone(timezone.utc).date()) != self.day:
-            self._turn(str(time.astimezone(timezone.utc).date()))
+        self._turn(str(time.astimezone(timezone.utc).date()))
         self.rows.append(kept | self.fixed | dict(zip(['start', 'end'], span)) | {'rate': rate, 'time': time})
         if len(self.rows) >= self.batch:
             self.flush()
         elif self.timer is None:
-            self.timer = threading.Timer(self.seconds, self.flush)
-            self.timer.daemon = True
-            self.timer.start()
+            self._flush_later()
 
 # %% ../../nbs/tools/answer_log.ipynb #260aed72
 @patch
@@ -139,12 +136,13 @@ def _merge(self: AnswerLog):
         for part in parts:
             part.unlink(missing_ok=True)
 
-
+# %% ../../nbs/tools/answer_log.ipynb #5dbd28b8
 @patch
 def _turn(self: AnswerLog, day: str):
-    "Ends a day and begins another."
-    self.close()
-    self.day, self.parts = day, []
+    "Ends a day and begins another, where the day is a new one."
+    if day != self.day:
+        self.close()
+        self.day, self.parts = day, []
 
 
 @patch
@@ -153,6 +151,14 @@ def close(self: AnswerLog):
     with self.lock:
         self.flush()
         self._merge()
+
+
+@patch
+def _flush_later(self: AnswerLog):
+    "Writes what waits in a few seconds, even if no other answer comes."
+    self.timer = threading.Timer(self.seconds, self.flush)
+    self.timer.daemon = True
+    self.timer.start()
 
 # %% ../../nbs/tools/answer_log.ipynb #1a71593e
 def read_log(

@@ -8,6 +8,7 @@ __all__ = ['drift', 'label_lines', 'change_lines', 'note_lines']
 # %% ../../nbs/tools/commands_drift.ipynb #imp18685
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -25,8 +26,6 @@ def drift(
     top: int = 20,  # sounds to label next
 ) -> int:  # exit code: 1 if something has changed
     "Tell what has changed since the training, day by day, and what to label next."
-    from soundclf.tools import drift_report
-
     if not 0 < alpha < 1:
         raise SoundclfError(f'--alpha {alpha:g} is no chance of a false alarm: give one such as 0.03.')
     before, answers, others = _tables(log, model, reference)
@@ -34,13 +33,9 @@ def drift(
     lines = [*change_lines(changes), *note_lines(changes, others)]
     for line in (*lines, *label_lines(urgent)):
         show_line(line)
-    title = f'{Path(log).name}: answers of {Path(model).name}'
-    page = partial(drift_report.report_page, title, lines, changes, urgent)
-    figure = drift_report.plot_days(before, answers)
+    found = _Found(f'{Path(log).name}: answers of {Path(model).name}', lines, changes, urgent)
     with kept(lambda: 'No report was written.'):
-        record = _record(changes, urgent)
-        place = drift_report.write_report(out or Path(log) / 'report', page, figure, record)
-    show_line(f'Made: {place}')
+        show_line(f'Made: {_write(out or Path(log) / "report", found, before, answers)}')
     return int(changes.changed.any())
 
 # %% ../../nbs/tools/commands_drift.ipynb #7796ccf9
@@ -78,7 +73,7 @@ def change_lines(
         lines.append(f'{row.day}: the {row.aspect} changed{values} (p = {row.adjusted:.2g} after correction)')
     return lines
 
-
+# %% ../../nbs/tools/commands_drift.ipynb #7c2e0389
 def note_lines(
     changes: pd.DataFrame,  # from `find_changes`
     others: int,  # answers of other weights
@@ -89,6 +84,24 @@ def note_lines(
     lines = [f'Not compared, because log or reference lack it: {", ".join(lost)}.'] if lost else []
     lines += [f'Too few answers to compare: {", ".join(few)}.'] if few else []
     return lines + ([f'Left out: {others} answers of other weights.'] if others else [])
+
+# %% ../../nbs/tools/commands_drift.ipynb #34b6ae1d
+class _Found(NamedTuple):
+    "What goes into a report."
+
+    title: str
+    lines: list[str]
+    changes: pd.DataFrame  # from `find_changes`
+    urgent: pd.DataFrame  # from `to_label`
+
+
+def _write(folder: str | Path, found: _Found, before: pd.DataFrame, answers: pd.DataFrame) -> Path:
+    "The page that was written."
+    from soundclf.tools.drift_report import plot_days, report_page, write_report
+
+    page = partial(report_page, *found)
+    record = _record(found.changes, found.urgent)
+    return write_report(folder, page, plot_days(before, answers), record)
 
 # %% ../../nbs/tools/commands_drift.ipynb #34b6ae1d
 def _record(changes: pd.DataFrame, urgent: pd.DataFrame) -> dict:

@@ -157,13 +157,18 @@ def _print_answers(clf, paths: list[Path], style: _Style, out: str, log=None) ->
             row = row | {'labels': ' | '.join(_labels(row, style, clf.rules))}
             if table:
                 table.add(csv_line(to_cell(row[c]) for c in columns))
-            if log and not row['error']:
-                header = header_of(row['path'])
-                log.add(row, (0.0, header.seconds), header.sample_rate)
+            _log(log, row)
             _show_row(row, style, clf.rules)
             codes.add(_code(row))
             done += 1
     return 1 if 1 in codes else max(codes, default=0)
+
+# %% ../../nbs/tools/commands_predict.ipynb #e7c378a7
+def _log(log, row: dict):
+    "Adds a row to a log, where there is one."
+    if log and not row['error']:
+        header = header_of(row['path'])
+        log.add(row, (0.0, header.seconds), header.sample_rate)
 
 
 def _code(row: dict) -> int:

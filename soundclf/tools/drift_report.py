@@ -142,7 +142,7 @@ def _html_table(table: pd.DataFrame) -> str:
     "A table as HTML; its cells are text."
     return table.to_html(index=False, border=0, escape=True, na_rep='', float_format='{:.3g}'.format)
 
-
+# %% ../../nbs/tools/drift_report.ipynb #12cb7d07
 def report_page(
     title: str,  # what was compared
     sentences: Sequence[str],  # what stands above the picture
