@@ -186,3 +186,13 @@ def test_a_new_microphone_is_found_and_new_sounds_of_the_old_one_are_none(traine
     assert 'data:image/png;base64,' in page and 'http' not in page
     table = read_log(trained / 'changed')
     assert set(table.kind) == {'embedding'} and table.summary.map(len).eq(16).all()
+
+
+def test_live_answers_are_logged_without_audio(trained, tmp_path, capsys):
+    sound = next((trained / 'new').iterdir())
+    words = ['live', '--listen', '--file', str(sound), '--model', str(trained / 'model')]
+    assert run([*words, '--log', str(tmp_path / 'log')]) == 0
+    table = read_log(tmp_path / 'log')
+    assert len(table) >= 2 and table.source.str.startswith(str(sound)).all()
+    assert (table.rate == sf.info(sound).samplerate).all() and table.end.is_monotonic_increasing
+    assert {p.suffix for p in (tmp_path / 'log').iterdir()} == {'.parquet'}

@@ -14,8 +14,7 @@ from typing import NamedTuple
 from fastcore.basics import patch
 
 from ..core.files import SoundclfError
-from ..core.heads import opened
-from .commands_predict import check_writable, log_of
+from .commands_predict import check_writable, log_of, ready_model
 from .terminal import kept, show_line, visible
 
 # %% ../../nbs/tools/commands_listen.ipynb #6847d9b5
@@ -36,7 +35,7 @@ def live(
     names = list_devices() if devices or not file else []
     if devices:
         return _show(names)
-    clf = opened(model, 'auto', threshold, log)
+    clf = ready_model(model, 'auto', threshold, log)
     with kept(lambda: 'Recordings from the microphone are not kept.'), log_of(log, model, clf) as answers:
         source = _Kept(file, device, answers, clf.features.duration)
         _answer_all(source, clf, listen, every, seconds)
