@@ -10,6 +10,7 @@ import numpy as np
 import soundfile as sf
 
 from soundclf.core.drawing import PALETTE, new_figure, save_figure
+from soundclf.data import draw_mel
 from soundclf.tools.classifier import Classifier
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,9 +57,7 @@ def picture(wave: np.ndarray):
     )
     level = librosa.power_to_db(power, ref=np.max)
     fig, (left, right) = new_figure(1, 2, size=(11, 3.6), width_ratios=[1.5, 1])
-    image = librosa.display.specshow(
-        level, sr=RATE, hop_length=512, x_axis='s', y_axis='mel', fmax=16000, ax=left, vmin=-80, cmap='magma'
-    )
+    image = draw_mel(left, level, len(wave) / RATE, 16000, vmin=-80, vmax=0, cmap='magma')
     left.set(xlabel='time (s)', ylabel='frequency (Hz)', title='church_bells.ogg')
     fig.colorbar(image, ax=left, label='level (dB re maximum)')
     ranked = sorted(answer.probabilities.items(), key=lambda item: item[1])

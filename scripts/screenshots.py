@@ -34,10 +34,16 @@ class Pages:
     def answer(self) -> str:
         return self.page.get_by_role('heading', level=3).first.inner_text()
 
-    def shoot(self, name: str, height: int):
+    def shoot(self, name: str, height: int, below: str = ''):
+        "A picture of the page, or of what stands below a text of it."
         self.page.set_viewport_size({'width': 1280, 'height': height})
         settle(self.page)
-        self.page.screenshot(path=str(OUT / f'{name}.png'))
+        part = {}
+        if below:
+            box = self.page.get_by_text(below, exact=True).first.bounding_box()
+            left, top = box['x'] - 30, box['y'] - 10
+            part['clip'] = {'x': left, 'y': top, 'width': 1280 - left, 'height': height - top}
+        self.page.screenshot(path=str(OUT / f'{name}.png'), **part)
         print(name)
 
 
@@ -74,7 +80,7 @@ def shoot_classify(pages: Pages, clips: list[str]):
     settle(pages.page)
     print('uploaded', [Path(c).name for c in clips], '->', pages.answer())
     pages.wait_for_picture(1)
-    pages.shoot('classify', 1600)
+    pages.shoot('classify', 1690, 'Look at')
 
 
 def main():

@@ -198,7 +198,7 @@ def plot_lengths(
         _add_sentence(fig, axes[0], sentence)
     return fig
 
-
+# %% ../nbs/01_data.ipynb #85281421
 def _add_sentence(fig, axes, sentence: str):
     "Writes a sentence above the panels; above a single one it joins the title."
     if len(axes) == 1 and axes[0].get_title():
@@ -222,7 +222,7 @@ def plot_folds(
             left = blocks.cumsum() - blocks
             ax.barh(row, blocks, 0.8, left=left, color=PALETTE[0], edgecolor='white')
         ax.set(title=f'fold {fold}', xlabel='clips')
-        ax.xaxis.get_major_locator().set_params(integer=True, nbins=2, steps=[1, 2, 4, 5, 10])
+        ax.xaxis.get_major_locator().set_params(integer=True, nbins=3, steps=[1, 2, 4, 8, 10])
     label_ticks(axes[0, 0], classes)
     axes[0, 0].invert_yaxis()
     return fig

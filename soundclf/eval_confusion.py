@@ -39,7 +39,7 @@ MODEL_LABELS = {
     'scratch-reference-tuned': 'sound-classifier-using-cnn, searched',
     'scratch-better': 'our scratch network',
     'imagenet-finetuned': 'SqueezeNet, fine-tuned',
-    'imagenet-finetuned-tuned': 'ImageNet network, fine-tuned, searched',
+    'imagenet-finetuned-tuned': 'SqueezeNet, fine-tuned, searched',
     'imagenet-transfer': 'SqueezeNet, frozen',
     'audioset-finetuned': 'mn04 (AudioSet), fine-tuned',
     'audioset-finetuned-tuned': 'mn04 (AudioSet), fine-tuned, searched',
@@ -82,14 +82,15 @@ def confused_pairs(
 
 # %% ../nbs/06_eval_confusion.ipynb #33fdf7ea
 def comparison_text(
-    a: str,  # what one model is called
-    b: str,  # what the other is called
-    found: dict,  # of `compare(predictions of a, predictions of b)`
+    baseline: str,  # what one model is called
+    model: str,  # what the other is called
+    found: dict,  # of `compare(predictions of baseline, predictions of model)`
 ) -> str:  # one sentence
     "The difference between two models in words."
     points = [f'{100 * found[k]:+.1f}' for k in ('difference', 'low', 'high')]
-    clips = f'only the first is right on {found["only_b"]} clips, only the second on {found["only_a"]}'
+    clips = f'only "{model}" is right on {found["only_b"]} clips, only "{baseline}" on {found["only_a"]}'
+    interval = f'95 % over recordings {points[1]} to {points[2]}'
     return (
-        f'"{b}" against "{a}": {points[0]} points (95 % over recordings {points[1]} to {points[2]}), '
+        f'"{model}" against "{baseline}": {points[0]} points ({interval}), '
         f'McNemar p = {found["p_value"]:.2g}; {clips}.'
     )

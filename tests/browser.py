@@ -93,7 +93,8 @@ def go(page, address: str, name: str):
     settle(page)
     page.locator('section[data-testid="stSidebar"] label', has_text=name).click()
     settle(page)
-    page.get_by_role('heading', name=name, exact=True).wait_for(timeout=60_000)
+    title = 'What is this sound?' if name == 'Start' else name
+    page.get_by_role('heading', name=title, exact=True).wait_for(timeout=60_000)
 
 
 def record(page, seconds: float):

@@ -1,16 +1,17 @@
 "Folders that mean something else than they seem, and what of them is not used."
 
-import warnings
 from pathlib import Path
 from zlib import crc32
 
 import numpy as np
 import pytest
 import soundfile as sf
+from told import told
 
+from soundclf.core.checks import check_clips
 from soundclf.core.datasets import dataset_name, load_dataset
 from soundclf.core.files import SoundclfError
-from soundclf.core.folders import folder, labelled_clips
+from soundclf.core.folders import folder, clips_with_one_label, labelled_clips
 from soundclf.core.sound_files import left_out_text
 
 pytestmark = pytest.mark.usefixtures('home')
@@ -26,13 +27,6 @@ def write(root: Path, *names: str, silent: bool = False):
 
 def inside(*folders: str, n: int = 3) -> list[str]:
     return [f'{f}/{i}.wav' for f in folders for i in range(n)]
-
-
-def told(call):
-    with warnings.catch_warnings(record=True) as found:
-        warnings.simplefilter('always')
-        result = call()
-    return result, [str(w.message) for w in found]
 
 
 @pytest.mark.parametrize(
@@ -94,14 +88,14 @@ def test_a_folder_named_like_a_data_set_is_a_folder(tmp_path, monkeypatch):
     assert dataset_name('synthetic') == 'synthetic'
 
 
-def test_silent_clips_are_named_by_class(tmp_path):
+def test_silent_clips_are_named_by_class(tmp_path, capsys):
     write(tmp_path, *inside('cat', 'dog', n=5))
     for i in range(3):
         write(tmp_path, f'dog/silent{i}.wav', silent=True)
         wave = np.zeros(4800 + i)  # not the same bytes
         sf.write(tmp_path / f'dog/silent{i}.wav', wave, 8000)
-    table, messages = told(lambda: folder(tmp_path))
-    assert any('silent clips (3 of dog; the first: ' in m for m in messages)
+    table = folder(tmp_path)
+    assert 'left out: silent clips (3 of dog; the first: ' in capsys.readouterr().out
     assert len(table) == 10  # silence leaves a class that has other sounds
 
 
@@ -152,3 +146,18 @@ def test_classes_with_dollars_survive_their_figure(tmp_path):
 def test_a_plus_in_the_name_of_a_folder_joins_two_labels(tmp_path):
     write(tmp_path, *inside('cat', 'dog', 'cat+dog', 'rock+roll'))
     assert set(labelled_clips(tmp_path).label) == {'cat', 'dog', 'cat|dog', 'rock+roll'}
+
+
+def test_silent_files_are_no_conflict_and_stretches_no_duplicates(tmp_path, capsys):
+    "Silence sounds the same under any label, and one file may hold many clips."
+    write(tmp_path, *(f'{c}/{i}.wav' for c in ('cat', 'dog') for i in range(4)))
+    write(tmp_path, 'cat/nothing.wav', 'dog/nothing.wav', silent=True)
+    long = np.random.default_rng(5).normal(size=40000) * 0.1
+    sf.write(tmp_path / 'cat' / 'long.wav', long, 8000)
+    (tmp_path / 'cat' / 'long.txt').write_text('0.5\t1.1\tcat\n2.0\t2.6\tdog\n3.5\t4.1\tdog\n')
+    table = folder(tmp_path)
+    assert [f.reason for f in table.attrs['left_out'] if f.path.name == 'nothing.wav'] == ['silent'] * 2
+    assert 'left out: silent clips (1 of cat, 1 of dog; the first: ' in capsys.readouterr().out
+    assert len(table) == 11 and (check_clips(table).problem != 'duplicate').all()
+    judged = clips_with_one_label(tmp_path)
+    assert sorted(judged.path) == sorted(table.path)

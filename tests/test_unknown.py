@@ -22,6 +22,7 @@ from soundclf.tools import left_out
 from soundclf.tools.classifier import Classifier
 from soundclf.tools.commands import run
 from soundclf.tools.engines import export_onnx
+from soundclf.tools.fitting import _temperature
 from soundclf.tools.timeline import timeline
 from soundclf.tools.training import train_model
 
@@ -93,7 +94,8 @@ def test_torch_and_onnx_agree_on_all_that_they_give(model, sounds):
 
 def test_a_model_without_these_numbers_answers_as_before(model, sounds):
     config = read_config(model)
-    assert Classifier.load(model, 'torch').run.model.temperature != 1
+    write_config(config | {'answers': config['answers'] | {'temperature': 2.0}}, model)
+    assert Classifier.load(model, 'torch').run.model.temperature == 2
     write_config({k: v for k, v in config.items() if k not in ('answers', 'onnx_sha256')}, model)
     (model / 'reference.safetensors').unlink()
     for engine in ('torch', 'onnx'):
@@ -254,3 +256,20 @@ def test_a_reference_is_fitted_on_training_clips_only(monkeypatch):
     left_out.fit_unlike(left_out.Study(known, known[:0], splits, [None] * 3, None, rows))
     expected = [np.intersect1d(split.train, rows).tolist() for split in splits]
     assert seen == [*expected, rows.tolist()]
+
+
+def sure(label: str, right: int, of: int, p: float, fold: int) -> pd.DataFrame:
+    "Answers of one probability, of which some are right."
+    predicted = np.where(np.arange(of) < right, label, 'b' if label == 'a' else 'a')
+    p_a = np.where(predicted == 'a', p, 1 - p)
+    groups = [f'{fold}-{label}-{i}' for i in range(of)]
+    rows = {'path': groups, 'label': label, 'fold': fold, 'group': groups, 'predicted': predicted}
+    return pd.DataFrame(rows | {'p_a': p_a, 'p_b': 1 - p_a})
+
+
+def test_a_temperature_that_does_not_help_is_not_used():
+    "Fold 1 is too sure and fold 2 not sure enough: what one asks for makes the other worse."
+    odd = [sure(label, 12, 20, 0.99, 1) for label in 'ab'] + [sure(label, 20, 20, 0.6, 2) for label in 'ab']
+    assert _temperature(pd.concat(odd, ignore_index=True)) == 1
+    same = [sure(label, 12, 20, 0.99, fold) for label in 'ab' for fold in (1, 2)]
+    assert _temperature(pd.concat(same, ignore_index=True)) > 2

@@ -22,8 +22,8 @@ def same_bytes(
     "The same name for clips of files with the same bytes, and for one stretch of a file."
     names = pd.Series([str(s) for s in sources(table)], table.index)
     whole = names == table.path
-    names[whole] = file_digests(table.path[whole])
-    return names
+    digests = dict(zip(table.path[whole], file_digests(table.path[whole])))
+    return names.where(~whole, table.path.map(digests))
 
 
 def same_content(

@@ -45,32 +45,42 @@ def _cell_texts(counts: pd.DataFrame, normalize: bool) -> pd.DataFrame:
     return texts.where(counts > 0, '')
 
 # %% ../../nbs/core/confusion.ipynb #7a28a56c
-_CELL = 0.42  # inches
-_LARGEST = 9.0  # inches, the side of a matrix
+_CELL = 0.42  # inches, the largest cell
+_LEAST_CELL = 0.26  # inches; matrices of smaller cells stand one below the other
+_WIDEST = 11.0  # inches, a figure
+_HIGHEST = 24.0  # inches, a figure
 _MOST_NUMBERED = 40  # classes; a larger matrix has colours only
 
 
-def _side(n: int) -> float:
-    "The side of a matrix of n classes, in inches."
-    return min(max(_CELL * n, 1.6), _LARGEST)
+def _side(n: int, room: float, rows: int = 1, cols: int = 1) -> float:
+    "The side of a matrix of n classes, in inches; `room` is the length of the longest name."
+    across = (_WIDEST - 1) / cols - room - 0.6
+    down = (_HIGHEST - 0.8) / rows - room - 0.9
+    return max(min(_CELL * n, across, down), 1.6)
 
 
+def _columns(n: int, room: float, most: int) -> int:
+    "How many matrices stand side by side, `most` of them or fewer."
+    fits = [cols for cols in range(1, most + 1) if _side(n, room, cols=cols) >= _LEAST_CELL * n]
+    return max(fits, default=1)
+
+# %% ../../nbs/core/confusion.ipynb #9db90190
 def _label_room(names: Iterable[str]) -> float:
     "The length of the longest name, in inches."
     return 0.085 * max(len(label_text(name)) for name in names)
 
 
-def _name_step(n: int) -> int:
+def _name_step(n: int, side: float) -> int:
     "One class in so many is named, so that names are 11 points apart."
-    return int(np.ceil(11 * n / (72 * _side(n))))
+    return int(np.ceil(11 * n / (72 * side)))
 
 # %% ../../nbs/core/confusion.ipynb #65a15d3b
-def _draw_matrix(ax, counts: pd.DataFrame, normalize: bool):
+def _draw_matrix(ax, counts: pd.DataFrame, normalize: bool, side: float):
     import seaborn as sns
 
     n = len(counts)
-    cell = 72 * _side(n) / n  # points
-    step = _name_step(n)
+    cell = 72 * side / n  # points
+    step = _name_step(n, side)
     texts = _cell_texts(counts, normalize)
     longest = max(texts.map(len).to_numpy().max(), 1)
     sns.heatmap(
@@ -91,11 +101,11 @@ def _draw_matrix(ax, counts: pd.DataFrame, normalize: bool):
     )
 
 # %% ../../nbs/core/confusion.ipynb #13119e5e
-def _turn_labels(ax, classes: Sequence[str]):
+def _turn_labels(ax, classes: Sequence[str], side: float):
     "Class names stand across at the side, and aslant below where they are long."
     n = len(classes)
-    apart = 72 * _side(n) / n * _name_step(n)  # points
-    ax.tick_params(axis='both', labelsize=min(11, 0.6 * apart))
+    apart = 72 * side / n * _name_step(n, side)  # points
+    ax.tick_params(axis='both', labelsize=min(11, 0.75 * apart))
     ax.tick_params(axis='y', rotation=0)
     if max(map(len, classes)) <= 2:
         ax.tick_params(axis='x', rotation=0)
@@ -105,7 +115,7 @@ def _turn_labels(ax, classes: Sequence[str]):
         tick.set_ha('right')
         tick.set_rotation_mode('anchor')
 
-
+# %% ../../nbs/core/confusion.ipynb #4d491fba
 def _colour_bar(fig, axes):
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
@@ -113,29 +123,38 @@ def _colour_bar(fig, axes):
     colours = ScalarMappable(Normalize(0, 100), 'Blues')
     fig.colorbar(colours, ax=axes, label='% of the true class', aspect=30, shrink=0.9)
 
+
+def _explain(fig, has_numbers: bool, normalize: bool):
+    "What numbers, colours and titles are, below the figure; on three lines where it is narrow."
+    cells = 'percent of the true class' if normalize else 'clips'
+    parts = [f'Numbers: {cells}.'] if has_numbers else []
+    parts += ['Colour: share of the row.', 'Titles: accuracy (95 % interval over groups).']
+    between = ' ' if fig.get_figwidth() > 9 else '\n'
+    fig.supxlabel(between.join(parts), size=11)
+
 # %% ../../nbs/core/confusion.ipynb #bb5a8bdc
 def plot_confusions(
     models: dict[str, pd.DataFrame],  # model name -> predictions table
-    cols: int = 2,  # panels side by side
+    cols: int = 2,  # panels side by side, fewer where there are many classes
     normalize: bool = False,  # write percent of the true class instead of counts
 ):  # a matplotlib figure
     "Confusion matrices of several models, titled with accuracy and its interval over groups."
     classes = probabilities(next(iter(models.values())))[1]
-    cols = min(cols, len(models))
+    n, room = len(classes), _label_room(classes)
+    cols = _columns(n, room, min(cols, len(models)))
     rows = -(-len(models) // cols)
-    width = max(_side(len(classes)) + _label_room(classes) + 0.6, _label_room(models) + 0.3, 3.4)
-    height = _side(len(classes)) + _label_room(classes) + 0.9
-    fig, axes = new_figure(rows, cols, size=(cols * width + 1, rows * height + 0.3), squeeze=False)
+    side = _side(n, room, rows, cols)
+    width = max(side + room + 0.6, _label_room(models) + 0.3, 3.4)
+    size = min(cols * width + 1, _WIDEST), rows * (side + 0.9 * room + 0.9) + 0.6
+    fig, axes = new_figure(rows, cols, size=size, squeeze=False)
     for ax in axes.ravel()[len(models) :]:
         ax.axis('off')
     for ax, (name, predictions) in zip(axes.ravel(), models.items()):
-        _draw_matrix(ax, confusion(predictions), normalize)
-        _turn_labels(ax, classes)
+        _draw_matrix(ax, confusion(predictions), normalize, side)
+        _turn_labels(ax, classes, side)
         ax.set(title=f'{label_text(name)}\n{accuracy_text(predictions)}, {len(predictions)} clips')
     _colour_bar(fig, axes)
-    cells = 'percent of the true class' if normalize else 'clips'
-    numbers = f'Numbers: {cells}. ' if len(classes) <= _MOST_NUMBERED else ''
-    fig.supxlabel(f'{numbers}Colour: share of the row. Titles: accuracy (95 % interval over groups).', size=9)
+    _explain(fig, n <= _MOST_NUMBERED, normalize)
     return fig
 
 # %% ../../nbs/core/confusion.ipynb #65c32a1f
@@ -153,7 +172,7 @@ def _draw_reliability(ax, predictions: pd.DataFrame):
     ax.plot([0, 1], [0, 1], color='#999999', lw=1, label='perfectly calibrated')
     ax.plot(r.confidence, r.accuracy, color=PALETTE[5], lw=1, zorder=1)
     sizes = 15 + 160 * r.clips / r.clips.sum()
-    label = 'clips of one bin (larger: more clips)'
+    label = 'one bin (larger: more clips)'
     ax.scatter(r.confidence, r.accuracy, s=sizes, color=PALETTE[5], zorder=2, label=label)
     label = '95 % interval over groups'
     ax.vlines(r.confidence, *_bin_spans(predictions), color=PALETTE[0], lw=1.5, zorder=3, label=label)
@@ -162,23 +181,31 @@ def _draw_reliability(ax, predictions: pd.DataFrame):
 def plot_reliability(
     models: dict[str, pd.DataFrame],  # model name -> predictions table
 ):  # a matplotlib figure
-    "Accuracy against confidence in ten bins, one panel per model."
-    fig, axes = new_figure(1, len(models), size=(3.1 * len(models) + 3, 3.8), squeeze=False, sharey=True)
-    for ax, (name, predictions) in zip(axes[0], models.items()):
+    "Accuracy against confidence in ten bins, one panel per model, two side by side."
+    cols = min(2, len(models))
+    rows = -(-len(models) // cols)
+    size = 5 * cols, 3.5 * rows + 0.6
+    fig, axes = new_figure(rows, cols, size=size, squeeze=False, sharex=True, sharey=True)
+    for ax in axes.ravel()[len(models) :]:
+        ax.axis('off')
+    for ax, (name, predictions) in zip(axes.ravel(), models.items()):
         _draw_reliability(ax, predictions)
         ax.set_title(f'{label_text(name)}\nECE {calibration_error(predictions):.3f}')
-        ax.set(xlabel='confidence', xlim=(0, 1.05), ylim=(-0.03, 1.06), xticks=(0, 0.5, 1))
-    axes[0, 0].set(ylabel='accuracy')
-    legend_beside(axes[0, -1], markerscale=0.6)
+        ax.set(xlabel='confidence', ylabel='accuracy')
+        ax.set(xlim=(0, 1.05), ylim=(-0.03, 1.06), xticks=(0, 0.25, 0.5, 0.75, 1))
+        ax.label_outer()
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    ncols = 3 if cols > 1 else 1
+    fig.legend(handles, labels, loc='outside lower center', ncols=ncols, markerscale=0.6)
     return fig
 
 # %% ../../nbs/core/confusion.ipynb #819aa093
 def _draw_accuracy(ax, record: dict, at: float, by_group: bool, color: str):
-    "One dot with its interval, and a tick per fold."
+    "One dot with its interval, and a tick per fold; folds that are alike share a thicker tick."
     a = over_groups(record) if by_group else record['accuracy']
     if len(a['per_fold']) > 1:
-        ticks = 100 * np.array(a['per_fold'])
-        ax.plot(ticks, np.full(len(ticks), at), '|', color='#666666', ms=9, mew=1)
+        for fold, alike in zip(*np.unique(a['per_fold'], return_counts=True)):
+            ax.plot(100 * fold, at, '|', color='#666666', ms=12, mew=1.2 * alike)
     dot_with_interval(ax, 100 * a['mean'], 100 * a['low'], 100 * a['high'], at, color=color)
 
 
@@ -187,8 +214,9 @@ def _accuracy_legend(ax, protocols: dict[str, str], by_group: bool):
     for protocol, color in protocols.items():
         ax.plot([], [], 'o', ms=7, color=color, label=protocol_name(protocol))
     over = 'groups' if by_group else 'clips'
-    ax.plot([], [], lw=2, color='#666666', label=f'95 % interval over {over}')
-    ax.plot([], [], '|', ms=9, mew=1, color='#666666', label='single fold')
+    ax.plot([], [], lw=2, color='#666666', label=f'95 % interval\nover {over}')
+    label = 'single fold\n(thick: several alike)'
+    ax.plot([], [], '|', ms=12, mew=1.2, color='#666666', label=label)
     legend_beside(ax)
 
 # %% ../../nbs/core/confusion.ipynb #b1b016cc

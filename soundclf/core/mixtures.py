@@ -13,7 +13,7 @@ import pandas as pd
 import soundfile as sf
 
 from .audio import Features, load_clip
-from .files import atomic_path
+from .files import SoundclfError, atomic_path
 from .several_labels import SEPARATOR
 
 # %% ../../nbs/core/mixtures.ipynb #a173becb
@@ -28,6 +28,9 @@ def _levelled(wave: np.ndarray) -> np.ndarray:
 
 def _pairs(part: pd.DataFrame, count: int, rng: np.random.Generator) -> list[tuple]:
     "Rows of two classes and two recordings, drawn from a fold."
+    if part.label.nunique() < 2 or part.group.nunique() < 2:
+        fold = part.fold.iloc[0]
+        raise SoundclfError(f'Fold {fold} has no two classes of two recordings to mix: merge folds.')
     found = []
     while len(found) < count:
         a, b = part.sample(2, random_state=int(rng.integers(2**31))).itertuples()

@@ -80,12 +80,22 @@ def best_device(
     kind = name.split(':')[0]
     there = {'cpu': True, 'cuda': torch.cuda.is_available(), 'mps': torch.backends.mps.is_available()}
     if name == 'auto':
-        kind = 'cuda' if there['cuda'] else 'mps' if there['mps'] and _is_faster('mps') else 'cpu'
-        return torch.device(kind)
+        name = kind = 'cuda' if there['cuda'] else 'mps' if there['mps'] and _is_faster('mps') else 'cpu'
     if not there.get(kind):
         present = ', '.join(k for k, is_there in there.items() if is_there)
         raise SoundclfError(f"There is no device '{name}' here: choose one of auto, {present}.")
+    if kind == 'cuda':
+        _multiply_in_full()
     return torch.device(name)
+
+
+@cache
+def _multiply_in_full():
+    "Turns off TensorFloat-32, so that a GPU's answers are those of the CPU to four digits and not to three."
+    import torch
+
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
 
 # %% ../../nbs/core/runtime.ipynb #89169b37
 def use_device(

@@ -16,17 +16,22 @@ import soundfile as sf
 from fastcore.basics import patch
 from joblib import Parallel, delayed
 
-from .decoding import read_blocks
-from .headers import system_name
 from .balance import balanced_accuracy
+from .decoding import read_blocks
 from .files import SoundclfError
+from .headers import system_name
 from .runtime import progress
 from .splits import fold_splits
 
 # %% ../../nbs/core/shortcuts.ipynb #c909a86d
-FACTS = ('rate', 'length', 'level', 'silence', 'band edge', 'channels', 'format')
+FACTS = (
+    *('rate', 'length', 'level', 'silence', 'silence at start', 'silence at end'),
+    *('band edge', 'cutoff', 'DC offset', 'channels', 'format'),
+)
 _WINDOW = 2048  # samples of one spectrum
 _QUIET = 1e-4  # samples below this are silence (-80 dB full scale)
+_FLOOR = 1e-7  # power, relative to the strongest frequency's (-70 dB), that counts as nothing
+_PIECE = 64  # samples that are silent together
 
 
 @dataclass
@@ -37,17 +42,34 @@ class _Sums:
     channels: int = 0
     frames: int = 0
     power: float = 0.0  # sum of squares over frames and channels
+    total: float = 0.0  # sum of samples over frames and channels
     silent: int = 0  # frames of pieces without sound in any channel
+    silent_start: int = 0  # those before the first sound
+    silent_end: int = 0  # those after the last sound
     spectrum: np.ndarray = field(default_factory=lambda: np.zeros(_WINDOW // 2 + 1))
 
 # %% ../../nbs/core/shortcuts.ipynb #be3c4bd3
-def _silent_frames(block: np.ndarray, piece: int = 64) -> int:
-    "The frames of pieces that are silent as a whole; a tone that crosses zero is none."
+def _are_silent(block: np.ndarray) -> np.ndarray:  # bool, one per piece
+    "Which pieces are silent as a whole; a tone that crosses zero is not."
     peak = np.abs(block).max(0)
-    peak = np.pad(peak, (0, -len(peak) % piece)).reshape(-1, piece).max(1)
-    return min(block.shape[1], piece * int((peak < _QUIET).sum()))
+    return np.pad(peak, (0, -len(peak) % _PIECE)).reshape(-1, _PIECE).max(1) < _QUIET
 
 
+@patch
+def _add_silence(self: _Sums, block: np.ndarray):
+    "Counts the silent frames of a block, before `frames` has grown by it."
+    n, silent = block.shape[1], _are_silent(block)
+    sounding = np.flatnonzero(~silent)
+    self.silent += min(n, _PIECE * int(silent.sum()))
+    if not len(sounding):
+        self.silent_start += n * (self.silent_start == self.frames)
+        self.silent_end += n
+        return
+    if self.silent_start == self.frames:
+        self.silent_start += _PIECE * int(sounding[0])
+    self.silent_end = max(0, n - _PIECE * (int(sounding[-1]) + 1))
+
+# %% ../../nbs/core/shortcuts.ipynb #eb654c9f
 @patch
 def add(
     self: _Sums,
@@ -55,10 +77,11 @@ def add(
     rate: int,  # Hz
 ):
     "Adds a block of samples."
+    self._add_silence(block)
     self.rate, self.channels = rate, len(block)
     self.frames += block.shape[1]
     self.power += float(np.square(block, dtype='float64').sum())
-    self.silent += _silent_frames(block)
+    self.total += float(block.sum(dtype='float64'))
     n = -block.shape[1] % _WINDOW
     pieces = np.pad(block, ((0, 0), (0, n))).reshape(-1, _WINDOW)
     pieces = (pieces - pieces.mean(1, keepdims=True)) * np.hanning(_WINDOW)
@@ -70,13 +93,18 @@ def facts(self: _Sums) -> dict[str, float]:
     "The facts that the sums tell."
     total = np.cumsum(self.spectrum)
     edge = int(np.searchsorted(total, 0.99 * total[-1])) if total[-1] > 0 else 0
-    mean_power = self.power / max(1, self.frames * self.channels)
+    heard = np.flatnonzero(self.spectrum > _FLOOR * self.spectrum.max())
+    samples, rate = max(1, self.frames * self.channels), max(1, self.rate)
     return {
         'rate': float(self.rate),
-        'length': self.frames / max(1, self.rate),
-        'level': 10 * np.log10(max(mean_power, 1e-10)),
+        'length': self.frames / rate,
+        'level': 10 * np.log10(max(self.power / samples, 1e-10)),
         'silence': self.silent / max(1, self.frames),
+        'silence at start': self.silent_start / rate,
+        'silence at end': self.silent_end / rate,
         'band edge': edge * self.rate / _WINDOW,
+        'cutoff': float(heard[-1] * self.rate / _WINDOW) if len(heard) else 0.0,
+        'DC offset': self.total / samples,
         'channels': float(self.channels),
     }
 
@@ -115,7 +143,7 @@ def _format(path: str) -> str:
 def file_facts(
     table: pd.DataFrame,  # a clips table
     n_jobs: int = 4,  # threads
-) -> pd.DataFrame:  # a row per clip, a column per fact: rate, band edge in Hz; length in s; level in dB
+) -> pd.DataFrame:  # a row per clip, a column per fact: frequencies in Hz; times in s; level in dB
     "The facts of every clip that a model could learn in the place of its sound."
     nothing = pd.Series(np.nan, table.index)
     starts = pd.to_numeric(table.get('start', nothing)).fillna(0.0).astype(float)

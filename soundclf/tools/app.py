@@ -35,7 +35,7 @@ def main():
     st.set_page_config('soundclf', layout='wide')
     st.sidebar.title('soundclf')
     page = st.sidebar.radio('Page', list(PAGES), key=PAGE, label_visibility='collapsed')
-    st.sidebar.caption('Uploads stay in this tab and leave with it. Only Train keeps what you give it.')
+    st.sidebar.caption('Uploads leave with this tab. Only the pages Train and Label write files.')
     try:
         PAGES[page]()
     except (SoundclfError, OSError) as e:

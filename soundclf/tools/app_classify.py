@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..core.audio import decode
 from ..core.files import SoundclfError
 from ..core.sound_files import AUDIO_SUFFIXES
-from .answers import answer_text
+from ..core.stretches import Stretch, read_stretch
 
 # %% ../../nbs/tools/app_classify.ipynb #0795723e
 from .app_figures import plot_bars, plot_mel, plot_saliency, window_saliency
@@ -29,6 +28,7 @@ from soundclf.tools.app_parts import (
     open_classifier,
     plain,
     remembered,
+    show_answer,
     show_figure,
     usual_model,
 )
@@ -109,7 +109,7 @@ def _show_answer(clf: Classifier, model: str, upload: Answered):
     import streamlit as st
 
     a = upload.answer
-    st.subheader(plain(answer_text(a.label, a.note, a.probabilities)))
+    show_answer(a)
     suffix = Path(upload.name).suffix.lower()
     st.audio(upload.data, format=MEDIA.get(suffix, 'audio/wav'))
     show_figure(plot_bars(pd.Series(a.probabilities)))
@@ -131,5 +131,4 @@ def _stretch(upload: Answered, start: float, seconds: float) -> tuple[np.ndarray
     "(samples, rate) of a part of an upload."
     with tempfile.TemporaryDirectory() as tmp:
         path = keep_upload(upload.data, upload.name, tmp, 0)
-        _, rate = decode(path, 0, 1)
-        return decode(path, round(start * rate), round((start + seconds) * rate))
+        return read_stretch(Stretch(str(path), start, start + seconds))

@@ -9,9 +9,8 @@ __all__ = ['EXAMPLE', 'WAYS', 'start_page']
 import pandas as pd
 
 from ..core.audio import decode
-from .answers import answer_text
 from .app_figures import plot_bars, plot_mel
-from .app_parts import go_to, open_classifier, plain, show_figure, usual_model
+from .app_parts import go_to, open_classifier, plain, show_answer, show_figure, usual_model
 from .models import model_names, package_models
 
 # %% ../../nbs/tools/app_start.ipynb #733cef28
@@ -43,7 +42,7 @@ def _show_example():
     name = names[usual_model(names)]
     with st.spinner('the model is at work'):
         answer = open_classifier(name).predict(EXAMPLE)
-    st.subheader(plain(answer_text(answer.label, answer.note, answer.probabilities)))
+    show_answer(answer)
     st.caption(plain(f'The model {name} gives these probabilities. Classify takes sounds of yours.'))
     left, right = st.columns(2)
     wave, rate = decode(EXAMPLE)

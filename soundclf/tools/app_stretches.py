@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..core.decoding import decode, read_blocks, seconds_of
+from ..core.decoding import read_blocks, seconds_of
 from ..core.drawing import PALETTE, label_text, new_figure
 from ..core.files import SoundclfError
-from .app_parts import plain, remembered, show_figure
+from ..core.headers import header_of
+from .app_parts import plain, play_part, remembered, show_figure
 from .label_rows import restore_rows, rows_of, save_stretch, stretches_of
 from .labels import save_label
 from .terminal import visible
@@ -26,8 +27,7 @@ def level_over_time(
     step: float = 0.1,  # seconds per value
 ) -> np.ndarray:  # dB re full scale, at least -100
     "The root mean square level of a recording, step by step."
-    _, rate = decode(path, 0, 1)
-    size = max(1, round(step * rate))
+    size = max(1, round(step * header_of(path).sample_rate))
     powers, rest = [], np.zeros(0)
     for block, _ in read_blocks(path):
         power = np.concatenate([rest, np.square(block, dtype=float).mean(0)])
@@ -78,7 +78,7 @@ def chosen_stretch(
     )
     levels = remembered('levels', path, lambda: level_over_time(path))
     show_figure(plot_stretches(levels, stretches_of(target, path), (start, end)))
-    _play(path, start, end)
+    play_part(path, start, end)
     st.button('Finished with this sound', f'finished {path}', on_click=_mark, args=(None,))
     return (start, end)
 
@@ -87,16 +87,6 @@ def _mark(path: str | None):
     import streamlit as st
 
     st.session_state[MARKING] = path
-
-
-def _play(path: str, start: float, end: float, most: float = 60.0):
-    "The chosen stretch to hear, up to a minute of it."
-    import streamlit as st
-
-    _, rate = decode(path, 0, 1)
-    wave, rate = decode(path, round(start * rate), max(1, round(min(end, start + most) * rate)))
-    if wave.size:
-        st.audio(np.clip(wave, -1, 1), sample_rate=rate)
 
 # %% ../../nbs/tools/app_stretches.ipynb #535ad726
 NOT_SAVED = 'not saved'  # the sentence about the last label, if it could not be written

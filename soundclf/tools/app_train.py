@@ -13,13 +13,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core.files import SoundclfError
-from .answers import answer_text
 from .app_collect import collect
-from .app_parts import open_classifier, plain, show_figure
+from .app_parts import open_classifier, plain, show_answer, show_figure
 from .app_figures import plot_bars
 from .app_uploads import answer_upload
-from .models import models_dir, new_model_name
+from .models import is_held, models_dir, new_model_name
 
 # %% ../../nbs/tools/app_train.ipynb #35dc2c7a
 def train_command(
@@ -60,15 +58,7 @@ def is_training(
     "Whether a training is at work there."
     if folder in _children and _children[folder].poll() is None:
         return True
-    if not (folder / '.train.lock').is_file():
-        return False
-    from soundclf.tools.training import training_lock
-
-    try:
-        with training_lock(folder, 0):
-            return False
-    except SoundclfError:
-        return True
+    return is_held(folder)
 
 # %% ../../nbs/tools/app_train.ipynb #faf58ca9
 def last_lines(
@@ -161,5 +151,5 @@ def _try(model: str):
     if sound is None:
         return
     answer = answer_upload(open_classifier(model), sound.name, sound.getvalue()).answer
-    st.subheader(plain(answer_text(answer.label, answer.note, answer.probabilities)))
+    show_answer(answer)
     show_figure(plot_bars(pd.Series(answer.probabilities)))

@@ -48,8 +48,7 @@ def _answer_lines(answers: dict) -> list[str]:
     "What is known about the probabilities and about unknown sounds."
     share = f'{100 * answers["kept"]:g} %'
     lines = [
-        f'- Probabilities: ECE {answers["ece_calibrated"]:.3f} with temperature '
-        f'{answers["temperature"]:.2f}, {answers["ece"]:.3f} without',
+        f'- Probabilities: {_error_of(answers)}',
         f'- Unknown: {share} of known clips keep their label; this rests on {answers["rests_on"]}',
     ]
     if 'auroc' in answers:
@@ -57,6 +56,14 @@ def _answer_lines(answers: dict) -> list[str]:
         lines.append(f'- Known against no class: AUROC {answers["auroc"]:.3f}; {let_in}')
     sets = ', '.join(f'{100 * float(c):g} %: {100 * m:.1f} %' for c, m in answers['coverage'].items())
     return [*lines, f'- Sets of labels, coverage asked for and measured: {sets}', '']
+
+# %% ../../nbs/tools/cards.ipynb #9c276175
+def _error_of(answers: dict) -> str:
+    "The expected calibration error (ECE) of a model's probabilities, in words."
+    if answers['temperature'] == 1:
+        return f'expected calibration error {answers["ece"]:.3f}; a temperature makes it no better'
+    with_it = f'{answers["ece_calibrated"]:.3f} with temperature {answers["temperature"]:.2f}'
+    return f'expected calibration error {with_it}, {answers["ece"]:.3f} without'
 
 # %% ../../nbs/tools/cards.ipynb #81dcb8fc
 def _size(record: dict) -> str:

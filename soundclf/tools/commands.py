@@ -20,20 +20,23 @@ from fastcore.script import anno_parser
 
 from ..core.files import SoundclfError, known_name
 from ..core.runtime import steps_told
-from .commands_check import check
+from .commands_audit import audit
+from .commands_check import check, data
 from .commands_drift import drift
 from .commands_listen import label, live
 from .commands_models import models
 from .commands_predict import export, predict
 from .commands_serve import serve
 from .commands_similar import embed, similar
-from .commands_train import data, evaluate, train
+from .commands_train import evaluate, train
 from .commands_tune import tune
 from .terminal import Terminated, error_sentence, show_line
 
 # %% ../../nbs/tools/commands.ipynb #8fec14d5
-_ALL = (predict, train, evaluate, check, data, label, live, similar, embed)
-_ALL += (models, export, tune, serve, drift)
+_ALL = (
+    *(predict, train, evaluate, check, audit, data, label, live),
+    *(similar, embed, models, export, tune, serve, drift),
+)
 COMMANDS = {f.__name__: f for f in _ALL}
 EXTRAS = {
     'onnxruntime': 'onnx',

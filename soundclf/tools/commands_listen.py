@@ -101,43 +101,45 @@ class _Choices(NamedTuple):
     numbers: list[str]  # one per label; none where a name is a number itself
     skip: str  # the word for leaving a sound out
     stop: str  # the word for ending
+    undo: str  # the word for taking the last label back
 
 
 def _choices(names: list[str]) -> _Choices:
     digits = any(n.isdigit() for n in names)
     numbers = [] if digits else [str(i + 1) for i in range(len(names))]
-    skip, stop = (':s', ':q') if {'s', 'q'} & set(names) else ('s', 'q')
-    return _Choices(names, numbers, skip, stop)
+    words = (':s', ':q', ':u') if {'s', 'q', 'u'} & set(names) else ('s', 'q', 'u')
+    return _Choices(names, numbers, *words)
 
-
+# %% ../../nbs/tools/commands_listen.ipynb #276e67b3
 def _menu(choices: _Choices) -> str:
     "The labels with their numbers, and what else may be typed."
     numbers = choices.numbers or [''] * len(choices.names)
     lines = [f'{n:>3} {visible(c)}' for n, c in zip(numbers, choices.names)]
     kinds = 'A number or a name' if choices.numbers else 'A name'
-    rest = f'Enter for the suggestion, {choices.skip} skips, {choices.stop} quits.'
+    rest = f'Enter for the suggestion, {choices.skip} skips, {choices.undo} takes the last label back, '
+    rest += f'{choices.stop} quits.'
     return '\n'.join([*lines, f'{kinds}, {rest}'])
 
 # %% ../../nbs/tools/commands_listen.ipynb #478ab21d
 def _ask(question: str, choices: _Choices, suggestion: str) -> str | None:
-    "A label, '' to skip, None to stop."
+    "A label, '' to skip, the word for taking back, None to stop."
+    words = {choices.stop: None, choices.skip: '', choices.undo: choices.undo}
     while True:
         try:
             answer = input(visible(question)).strip()
         except EOFError:
             return None
-        if answer == choices.stop:
-            return None
-        if answer == choices.skip:
-            return ''
-        if not answer:
+        if answer in words:
+            return words[answer]
+        if not answer and suggestion:
             return suggestion
         if answer in choices.names:
             return answer
         if answer in choices.numbers:
             return choices.names[choices.numbers.index(answer)]
         hint = ', or a number' if choices.numbers else ''
-        show_line(f'There is no label {answer!r}: choose one of {", ".join(choices.names)}{hint}.')
+        what = f'There is no label {answer!r}' if answer else 'There is no suggestion'
+        show_line(f'{what}: choose one of {", ".join(choices.names)}{hint}.')
 
 # %% ../../nbs/tools/commands_listen.ipynb #4dfcf460
 def label(
@@ -160,22 +162,42 @@ def label(
     choices = _choices(names)
     print(_menu(choices))
     with kept(lambda: f'{len(load_labels(target))} labels are in {target}.'):
-        _label_all(queue, choices, target)
-    show_line(f'{len(load_labels(target))} labels in {target}')
+        skipped = _label_all(queue, choices, target)
+    rest = f'; {skipped} sounds were skipped' if skipped else ''
+    show_line(f'{len(load_labels(target))} labels in {target}{rest}')
     return 0
 
 # %% ../../nbs/tools/commands_listen.ipynb #9992b1d4
-def _label_all(queue, choices: _Choices, target: Path):
+def _label_all(queue, choices: _Choices, target: Path) -> int:  # sounds that were skipped
     "Asks for one label after the other until the queue or the patience ends."
+    from soundclf.tools.label_rows import restore_rows, rows_of
     from soundclf.tools.labels import save_label
-    from soundclf.tools.live import play
 
-    for row in queue.itertuples():
-        suggestion = row.suggestion if row.suggestion in choices.names else ''
-        note = '' if play(row.path) else ' (cannot be played here)'
-        question = f'{Path(row.path).name}{note} [{suggestion or "no suggestion"}]: '
-        answer = _ask(question, choices, suggestion)
+    rows, history, at, skipped = list(queue.itertuples()), [], 0, 0
+    while at < len(rows):
+        answer = _ask_about(rows[at], choices)
         if answer is None:
             break
+        if answer == choices.undo:
+            if not history:
+                show_line('There is nothing to take back.')
+                continue
+            at, before = history.pop()
+            restore_rows(target, rows[at].path, before)
+            continue
         if answer:
-            save_label(target, row.path, answer)
+            history.append((at, rows_of(target, rows[at].path)))
+            save_label(target, rows[at].path, answer)
+        skipped += not answer
+        at += 1
+    return skipped
+
+# %% ../../nbs/tools/commands_listen.ipynb #74268901
+def _ask_about(row, choices: _Choices) -> str | None:
+    "The answer about a sound, which is played if it can be."
+    from soundclf.tools.live import play
+
+    suggestion = row.suggestion if row.suggestion in choices.names else ''
+    note = '' if play(row.path) else f' (no sound output here; open {row.path})'
+    question = f'{Path(row.path).name}{note} [{suggestion or "no suggestion"}]: '
+    return _ask(question, choices, suggestion)

@@ -13,7 +13,15 @@ from pathlib import Path
 from fastcore.script import Param
 
 from ..core.files import SoundclfError, data_dir, known_name, read_json
-from .models import delete_model, model_names, model_path, models_dir, own_model, rename_model
+from soundclf.tools.models import (
+    delete_model,
+    is_held,
+    model_names,
+    model_path,
+    models_dir,
+    own_model,
+    rename_model,
+)
 from .terminal import show_line
 
 # %% ../../nbs/tools/commands_models.ipynb #61f3f4a7
@@ -58,7 +66,8 @@ def _line(row: dict) -> str:
     if row['error']:
         return row['error']
     first = ', '.join(row['classes'][:4]) + (', …' if len(row['classes']) > 4 else '')
-    parts = [f'{len(row["classes"])} classes ({first})', row['accuracy'], row['folder']]
+    state = 'in training, not finished yet' if row['in_training'] else ''
+    parts = [state, f'{len(row["classes"])} classes ({first})', row['accuracy'], row['folder']]
     return '; '.join(part for part in parts if part)
 
 # %% ../../nbs/tools/commands_models.ipynb #a3324fc0
@@ -66,6 +75,7 @@ def _about(name: str) -> dict:
     "What is known of a model: name, folder, classes, input, accuracy, report, error."
     folder = model_path(name)
     row = {'name': name, 'folder': str(folder), 'classes': [], 'accuracy': '', 'error': ''}
+    row['in_training'] = is_held(folder)
     try:
         config = read_json(folder / 'config.json')
         row |= {key: config[key] for key in ('classes', 'kind', 'features', 'weights_sha256')}

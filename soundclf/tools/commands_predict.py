@@ -29,13 +29,14 @@ from .terminal import kept, show_line
 # %% ../../nbs/tools/commands_predict.ipynb #372e82d6
 def audio_files(
     names: list[str],  # files or folders
+    keep_missing: bool = False,  # keep names of files that are not there, to be answered with an error
 ) -> list[Path]:  # files, folders replaced by the sounds in them
     "The audio files that some names mean; raises `SoundclfError` for a name that means none."
     found = []
     for name in map(Path, names):
         if name.is_dir():
             found += find_audio(name)
-        elif name.exists():
+        elif name.exists() or keep_missing:
             found.append(name)
         else:
             raise SoundclfError(f'{name} does not exist: give an audio file or a folder.')
@@ -68,13 +69,13 @@ def predict(
     timeline: bool = False,  # what happens when, in segments
     window: float = 0.0,  # seconds per window of a timeline; 0 for the model's own length
     hop: float = 0.0,  # seconds between windows; 0 for half a window
-    out: str = '',  # also write a table here (.csv), or with --timeline segments (.csv, or .txt for Audacity)
+    out: str = '',  # a table to write as well (.csv); of timelines .csv, .selections.txt, .txt, or a folder
     log: str = '',  # also log the answers in this folder, for `soundclf drift`
 ) -> int:  # exit code: 1 if a file cannot be decoded, 3 if one is silent or too quiet
     "Name sounds: one line per file, or with --timeline one per segment."
-    _check_request(out, timeline, coverage, log)
+    _check_request(out, timeline, coverage, top, log)
     style = _Style(json, top, coverage, per_class)
-    paths = audio_files(files)
+    paths = audio_files(files, keep_missing=len(files) > 1)
     clf = ready_model(model, engine, threshold, log)
     if timeline:
         return _print_timelines(clf, paths, json, window or None, hop or None, out)
@@ -107,10 +108,12 @@ def log_of(
     return AnswerLog(log, model, clf.run.kind) if log else contextlib.nullcontext()
 
 # %% ../../nbs/tools/commands_predict.ipynb #0fe68c75
-def _check_request(out: str, timeline: bool, coverage: float, log: str):
+def _check_request(out: str, timeline: bool, coverage: float, top: int, log: str):
     "Raises `SoundclfError` for what cannot be written, or does not go together."
-    if out:
+    if out and (Path(out).suffix or not timeline):  # without an ending, a folder of tracks
         check_writable(out, ('.csv', '.txt') if timeline else ('.csv',))
+    if coverage and top > 1:
+        raise SoundclfError('--top and --coverage both say how many labels to name: leave one of them out.')
     if timeline and coverage:
         raise SoundclfError('Sets of labels are for whole files: leave out --timeline or --coverage.')
     if timeline and log:
@@ -195,9 +198,9 @@ def _show_row(row: dict, style: _Style, rules: Rules):
 def _text_line(row: dict, style: _Style, labels: Sequence[str] = ()) -> str:
     if row['error']:
         return f'{row["path"]}: {row["error"]}'
-    if style.coverage and row['predicted']:
-        return f'{row["path"]}: {{{", ".join(labels)}}}'
     text = answer_text(row['predicted'], row['note'], _probabilities(row), style.top)
+    if style.coverage and row['predicted']:
+        text = f'{{{", ".join(labels)}}}' + ('' if labels else f' {text}')
     return f'{row["path"]}: {text}'
 
 # %% ../../nbs/tools/commands_predict.ipynb #d43fd050
@@ -216,19 +219,17 @@ def _json_line(row: dict, style: _Style, labels: Sequence[str] = ()) -> str:
 
 # %% ../../nbs/tools/commands_predict.ipynb #8f91987f
 def _print_timelines(clf, paths: list[Path], as_json: bool, window, hop, out: str) -> int:
-    "Prints the segments of recordings and writes those of a single one; returns the exit code."
-    from soundclf.tools.timeline import TimelineFile, segments_of
+    "Prints the segments of recordings and writes them; returns the exit code."
+    from soundclf.tools.timeline import segments_of, timeline_file
 
-    if out and len(paths) > 1:
-        raise SoundclfError('One timeline fits into one file: give one recording with --out.')
-    file = TimelineFile(out) if out else None
+    file = timeline_file(out, len(paths)) if out else None
     failed, done = 0, 0
     with kept(lambda: f'{done} segments were printed{_place(file)}.'):
         for path in paths:
             try:
                 for segment in segments_of(clf.stream(path, window, hop), clf.classes, clf.score_limit):
                     if file:
-                        file.add_segment(segment)
+                        file.add_segment(segment, path)
                     show_line(_segment_line(path, segment, as_json))
                     done += 1
             except SoundclfError as e:

@@ -18,6 +18,13 @@ from ..core.predictions import probabilities
 from ..core.unknown import KEPT, Reference, rejection, score_quantiles
 from .left_out import Study, fit_unlike
 
+# %% ../../nbs/tools/fitting.ipynb #e987b5a8
+def _temperature(predictions: pd.DataFrame) -> float:
+    "The temperature of some predictions; 1 where one from the other folds does not help."
+    if calibration_error(calibrated(predictions)) >= calibration_error(predictions):
+        return 1.0
+    return fit_temperature(probabilities(predictions)[0], class_numbers(predictions))
+
 # %% ../../nbs/tools/fitting.ipynb #8aa98f4c
 def _sets(predictions: pd.DataFrame, temperature: float) -> dict:
     "Limits for sets of labels with the coverages that were measured."
@@ -36,7 +43,7 @@ def _sets(predictions: pd.DataFrame, temperature: float) -> dict:
 
 def _answers(predictions: pd.DataFrame, scores: np.ndarray) -> dict:
     "The part `answers` of a configuration."
-    temperature = fit_temperature(probabilities(predictions)[0], class_numbers(predictions))
+    temperature = _temperature(predictions)
     found = {'temperature': temperature, 'kept': KEPT, 'quantiles': score_quantiles(scores)}
     counts = {'clips': len(predictions), 'groups': int(predictions.group.nunique())}
     return found | _sets(predictions, temperature) | counts
@@ -58,7 +65,7 @@ def fit_answers(
     reference, known, others = fit_unlike(study)
     record = {
         'ece': round(calibration_error(predictions), 4),
-        'ece_calibrated': round(calibration_error(calibrated(predictions)), 4),
+        'ece_calibrated': round(min(map(calibration_error, (predictions, calibrated(predictions)))), 4),
         'kept': KEPT,
         'known': len(known),
         'others': len(others),

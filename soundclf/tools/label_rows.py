@@ -7,30 +7,21 @@ taken back."""
 __all__ = ['rows_of', 'restore_rows', 'save_stretch', 'stretches_of']
 
 # %% ../../nbs/tools/label_rows.ipynb #7d920070
-import os
 from pathlib import Path
 
 import pandas as pd
 
-from ..core.files import SoundclfError, locked
-from ..core.label_lists import check_labels
-from ..core.sheets import Sheet, from_cell, read_sheet, to_cell, write_sheet
-from .labels import load_labels, place_of, rows_about, save_label
+from ..core.files import SoundclfError
+from ..core.sheets import Sheet, from_cell
+from .labels import change_labels, checked_label, new_row, open_labels, rows_about
 
 # %% ../../nbs/tools/label_rows.ipynb #66024381
-_EMPTY = Sheet(pd.DataFrame(columns=['path', 'label'], dtype=str), ['path', 'label'], ',', 'utf-8')
-
-
-def _sheet(file: str | Path) -> Sheet:
-    return read_sheet(file, ('path', 'label')) if Path(file).exists() else _EMPTY
-
-
 def rows_of(
     file: str | Path,  # a CSV with path,label, which may not exist
     path: str | Path,  # a sound
 ) -> pd.DataFrame:  # its cells as they stand, to be given to `restore_rows`
     "The rows that a file has about a sound."
-    rows = _sheet(file).rows
+    rows = open_labels(file).rows
     return rows[rows_about(rows, file, path)]
 
 # %% ../../nbs/tools/label_rows.ipynb #8be1277e
@@ -40,11 +31,12 @@ def restore_rows(
     rows: pd.DataFrame,  # from `rows_of`
 ):
     "Puts the rows about a sound back to what they were."
-    file = Path(file)
-    with locked(file.with_name(f'.{file.name}')):
-        sheet = _sheet(file)
+
+    def change(sheet: Sheet) -> Sheet:
         others = sheet.rows[~rows_about(sheet.rows, file, path)]
-        write_sheet(sheet._replace(rows=pd.concat([others, rows])[list(sheet.rows)].fillna('')), file)
+        return sheet._replace(rows=pd.concat([others, rows])[list(sheet.rows)].fillna(''))
+
+    change_labels(file, change)
 
 # %% ../../nbs/tools/label_rows.ipynb #b48dc4da
 def save_stretch(
@@ -55,29 +47,27 @@ def save_stretch(
     label: str,  # what is heard there
 ):
     "Writes one more stretch; raises `SoundclfError` where the whole recording has a label."
-    file, label = Path(file), label.strip()
     if not 0 <= start < end:
         raise SoundclfError(f'A stretch from {start:g} to {end:g} s has no length: move its end.')
-    if not label:
-        raise SoundclfError('A label needs at least one letter.')
-    check_labels(file, [label])
-    with locked(file.with_name(f'.{file.name}')):
-        sheet = _with_times(_sheet(file))
+    label = checked_label(file, label)
+
+    def change(sheet: Sheet) -> Sheet:
+        sheet = _with_times(sheet)
         _check_no_whole(sheet.rows[rows_about(sheet.rows, file, path)], file, path)
-        name = os.path.relpath(place_of(path), os.path.dirname(os.path.realpath(file)))
-        row = {'path': to_cell(name), 'label': to_cell(label), 'start': f'{start:.3f}', 'end': f'{end:.3f}'}
-        write_sheet(sheet._replace(rows=pd.concat([sheet.rows, pd.DataFrame([row])]).fillna('')), file)
+        times = {'start': f'{start:.3f}', 'end': f'{end:.3f}'}
+        row = new_row(sheet.rows, file, path, label) | times
+        return sheet._replace(rows=pd.concat([sheet.rows, pd.DataFrame([row])]).fillna(''))
+
+    change_labels(file, change)
 
 # %% ../../nbs/tools/label_rows.ipynb #af87956a
 def _with_times(sheet: Sheet) -> Sheet:
     "A sheet that has columns for start and end."
-    if 'fold' in sheet.rows and (sheet.rows.fold != '').any():
-        raise SoundclfError('A file with folds takes no new stretch: take the column fold out.')
     new = [n for n in ('start', 'end') if n not in sheet.rows]
     return sheet._replace(rows=sheet.rows.assign(**dict.fromkeys(new, '')), header=[*sheet.header, *new])
 
 
-def _check_no_whole(rows: pd.DataFrame, file: Path, path: str | Path):
+def _check_no_whole(rows: pd.DataFrame, file: str | Path, path: str | Path):
     if len(rows) and ((rows.start == '') & (rows.label != '')).any():
         trouble = f'{file} has a label for the whole of {path}'
         raise SoundclfError(f'{trouble}: take it back before you label stretches of it.')

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['package_models', 'models_dir', 'model_places', 'model_names', 'new_model_name', 'model_path',
-           'own_model', 'package_names', 'model_lock', 'rename_model', 'delete_model']
+           'own_model', 'package_names', 'model_lock', 'is_held', 'rename_model', 'delete_model']
 
 # %% ../../nbs/tools/models.ipynb #3c1e17f2
 import contextlib
@@ -118,6 +118,19 @@ def model_lock(
         yield
     finally:
         lock.release()
+
+# %% ../../nbs/tools/models.ipynb #f8cbfde0
+def is_held(
+    folder: Path,  # of a model
+) -> bool:  # whoever started it
+    "Whether a training is writing to a model's folder."
+    if not (folder / '.train.lock').is_file():
+        return False
+    try:
+        with model_lock(folder):
+            return False
+    except SoundclfError:
+        return True
 
 # %% ../../nbs/tools/models.ipynb #d62546f1
 def rename_model(

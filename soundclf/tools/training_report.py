@@ -83,7 +83,7 @@ def _shortcut_lines(report: dict) -> list[str]:
         return [f'facts of the files alone do not tell the classes: {_reached(best)} at best, {chance}']
     texts = [_reached(known[fact]) for fact in report['telling']]
     advice = 'record or convert all classes alike, or the model may learn the files instead of the sounds'
-    if set(report['telling']) <= {'level', 'band edge', 'all together'}:
+    if set(report['telling']) <= {'level', 'band edge', 'cutoff', 'all together'}:
         advice = 'so the classes may sound, or so they were recorded: make sure that all were recorded alike'
     return [f'facts of the files alone tell the classes: {"; ".join(texts)}; {chance}: {advice}']
 
