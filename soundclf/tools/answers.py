@@ -8,7 +8,7 @@ __all__ = ['UNKNOWN', 'UNLIKE', 'NO_LABEL', 'Rules', 'rules_of', 'Prediction', '
 
 # %% ../../nbs/tools/answers.ipynb #12dccbe0
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -59,6 +59,8 @@ class Prediction:
     best: str = ''  # the most probable class, named or not
     note: str = ''  # why there is no class: silent, too quiet, or UNLIKE
     unlike: float = np.nan  # share of known clips that are more like the training clips; nan without a score
+    level: float = np.nan  # dB re full scale, root mean square
+    summary: tuple = ()  # a few numbers that stand for the embedding; empty for a model that gives none
 
     @property
     def top(self) -> list[tuple[str, float]]:  # (class, probability), the most probable first
@@ -114,15 +116,27 @@ def voted(
     p = np.stack([w.proba for w in voting or windows]).mean(0)
     probabilities = {c: float(v) for c, v in zip(classes, p)}
     best, probability = classes[int(p.argmax())], float(p.max())
+    more = {'level': _mean_level(voting or windows), 'summary': _mean_summary(voting or windows)}
     if not voting:
         note = max(w.note for w in windows)  # too quiet, if any window is more than silent
-        return Prediction('', probability, probabilities, 0, best, note)
+        return Prediction('', probability, probabilities, 0, best, note, **more)
     if len(rules.thresholds):
-        return _several(probabilities, best, rules, len(voting))
+        return replace(_several(probabilities, best, rules, len(voting)), **more)
     unlike = share_of(rules, float(np.mean([w.score for w in voting])))
     note = UNLIKE if unlike > threshold else ''
     label = UNKNOWN if note else best
-    return Prediction(label, probability, probabilities, len(voting), best, note, unlike)
+    return Prediction(label, probability, probabilities, len(voting), best, note, unlike, **more)
+
+# %% ../../nbs/tools/answers.ipynb #3646ebf1
+def _mean_level(windows: Sequence[Window]) -> float:
+    "The level of the mean power, in dB."
+    powers = [10 ** (w.level / 10) for w in windows]
+    return float(10 * np.log10(max(np.mean(powers), 1e-12)))
+
+
+def _mean_summary(windows: Sequence[Window]) -> tuple:
+    "The mean of summaries; empty where there are none."
+    return tuple(np.mean([w.summary for w in windows], 0).tolist()) if windows[0].summary else ()
 
 # %% ../../nbs/tools/answers.ipynb #d5125764
 NO_LABEL = 'no label reaches its threshold'  # the note of an unknown sound, where labels have thresholds

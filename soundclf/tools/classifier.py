@@ -25,8 +25,9 @@ from ..core.stretches import Stretch, load_source, read_stretch
 from .answers import Prediction, Rules, chosen_labels, limit_of, rules_of, threshold_of, voted
 from .engines import open_model
 from .models import model_path
+from .outputs import all_outputs, made_window
 from .rows import answer_row, error_row, growing_batches, read_ahead, row_columns
-from .windows import Window, check_depth, check_window, cut_windows, level_note, to_samples
+from .windows import Window, check_depth, check_window, cut_windows, to_samples
 
 # %% ../../nbs/tools/classifier.ipynb #3c5bb473
 class Classifier:
@@ -61,22 +62,21 @@ def proba(
     waves: np.ndarray,  # float32 [B, C, samples] at the model's rate and length
 ) -> np.ndarray:  # [B, classes]
     "The probabilities of a batch of fitted waveforms; raises `SoundclfError` for values that are none."
-    found, _ = self._outputs(waves)
+    found, *_ = self._outputs(waves)
     if not _are_probabilities(found).all():
         raise SoundclfError(self._no_answer())
     return found
 
 
 @patch
-def _outputs(self: Classifier, waves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    "What the model gives for a batch: [B, classes], and a score for each waveform, nan where it gives none."
-    found = self.run(np.ascontiguousarray(waves, 'float32'))
-    proba, scores = found if isinstance(found, tuple) else (found, np.full(len(waves), np.nan))
-    proba = np.asarray(proba)
+def _outputs(self: Classifier, waves: np.ndarray) -> tuple[np.ndarray, np.ndarray, Sequence]:
+    "What the model gives for a batch, see `all_outputs`."
+    found = all_outputs(self.run(np.ascontiguousarray(waves, 'float32')), len(waves))
+    proba = found[0]
     if proba.shape != (len(waves), len(self.classes)):
         wanted = f'{len(waves)} sounds of {len(self.classes)} classes'
         raise SoundclfError(f'{self.name} gives values of shape {proba.shape} for {wanted}: export it again.')
-    return proba, np.asarray(scores, float)
+    return found
 
 # %% ../../nbs/tools/classifier.ipynb #947ccc24
 def _are_probabilities(found: np.ndarray) -> np.ndarray:
@@ -148,11 +148,10 @@ def judge(
     spans: Sequence[tuple[float, float]],  # start and end of each, in seconds
 ) -> list[Window]:  # one per waveform
     "A `Window` per fitted waveform; raises `SoundclfError` if the model's outputs are not probabilities."
-    proba, scores = self._outputs(waves)
-    if not _are_probabilities(proba).all():
+    outputs = self._outputs(waves)
+    if not _are_probabilities(outputs[0]).all():
         raise SoundclfError(self._no_answer())
-    notes = map(level_note, waves)
-    return [Window(*span, p, s, note) for span, p, s, note in zip(spans, proba, scores, notes)]
+    return [made_window(*parts) for parts in zip(waves, spans, *outputs)]
 
 # %% ../../nbs/tools/classifier.ipynb #31cfdc03
 @patch
@@ -282,10 +281,10 @@ def _rows(self: Classifier, clips: list[_Clip]) -> Iterator[dict]:
 
 
 @patch
-def _short_row(self: Classifier, path: str | Path, wave: np.ndarray, proba: np.ndarray, score: float) -> dict:
+def _short_row(self: Classifier, path: str | Path, wave: np.ndarray, proba: np.ndarray, *more) -> dict:
     if not _are_probabilities(proba[None]).all():
         return error_row(path, self._no_answer(), self.classes)
-    return answer_row(path, self.vote([Window(0.0, 0.0, proba, score, level_note(wave))]))
+    return answer_row(path, self.vote([made_window(wave, (0.0, 0.0), proba, *more)]))
 
 # %% ../../nbs/tools/classifier.ipynb #54d42c4e
 @patch

@@ -20,8 +20,11 @@ from fastcore.script import anno_parser
 
 from ..core.files import SoundclfError, known_name
 from ..core.runtime import steps_told
+
+# %% ../../nbs/tools/commands.ipynb #890be093
 from .commands_audit import audit
 from .commands_check import check, data
+from .commands_drift import drift
 from .commands_listen import label, live
 from .commands_models import models
 from .commands_predict import export, predict
@@ -34,7 +37,7 @@ from .terminal import Terminated, error_sentence, missing_sentence, show_line
 # %% ../../nbs/tools/commands.ipynb #8fec14d5
 _ALL = (
     *(predict, train, evaluate, check, audit, data, label, live),
-    *(similar, embed, models, export, tune, serve),
+    *(similar, embed, models, export, tune, serve, drift),
 )
 COMMANDS = {f.__name__: f for f in _ALL}
 

@@ -7,11 +7,14 @@ __all__ = ['live', 'label']
 
 # %% ../../nbs/tools/commands_listen.ipynb #f42f441a
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
 
+from fastcore.basics import patch
+
 from ..core.files import SoundclfError
-from .commands_predict import check_writable
+from .commands_predict import check_writable, log_of, ready_model
 from .terminal import kept, show_line, visible
 
 # %% ../../nbs/tools/commands_listen.ipynb #6847d9b5
@@ -24,21 +27,56 @@ def live(
     seconds: float = 0.0,  # length of a recording; 0 for the model's own
     every: float = 0.5,  # seconds between answers when listening
     threshold: float = -1.0,  # share of known sounds that keep their label; below 0 the model's own
+    log: str = '',  # also log the answers in this folder, for `soundclf drift`; it gets no audio
 ) -> int:  # exit code
     "Name what the microphone records: R records, Q quits; or --listen."
-    from soundclf.tools.classifier import Classifier
-    from soundclf.tools.live import list_devices, listen_loop, record_loop
+    from soundclf.tools.live import list_devices
 
     names = list_devices() if devices or not file else []
     if devices:
         return _show(names)
-    clf = Classifier.load(model, threshold=None if threshold < 0 else threshold)
-    with kept(lambda: 'Recordings from the microphone are not kept.'):
-        if listen:
-            listen_loop(_source(file, device), clf, every, sys.stdin if sys.stdin.isatty() else None)
-        else:
-            record_loop(lambda: _source(file, device), clf, seconds or None)
+    clf = ready_model(model, 'auto', threshold, log)
+    with kept(lambda: 'Recordings from the microphone are not kept.'), log_of(log, model, clf) as answers:
+        source = _Kept(file, device, answers, clf.features.duration)
+        _answer_all(source, clf, listen, every, seconds)
     return 0
+
+# %% ../../nbs/tools/commands_listen.ipynb #bb40126b
+def _answer_all(source: '_Kept', clf, listen: bool, every: float, seconds: float):
+    "Answers all the time, or on R."
+    from soundclf.tools.live import listen_loop, record_loop
+
+    keep = source.keep if source.log else None
+    if listen:
+        keys_from = sys.stdin if sys.stdin.isatty() else None
+        listen_loop(source.blocks(), clf, every, keys_from, keep=keep)
+    else:
+        record_loop(source.blocks, clf, seconds or None, keep=keep)
+
+
+class _Kept:
+    "A source of sound whose answers are logged."
+
+    def __init__(self, file: str, device: str, log, seconds: float):
+        self.file, self.device, self.log, self.seconds, self.rate = file, device, log, seconds, 0
+        self.began = datetime.now(timezone.utc)
+
+    def blocks(self):
+        "Blocks of sound."
+        for wave, rate in _source(self.file, self.device):
+            self.rate = rate
+            yield wave, rate
+
+# %% ../../nbs/tools/commands_listen.ipynb #93218070
+@patch
+def keep(self: _Kept, now: float, answer):
+    "Logs an answer."
+    from soundclf.tools.rows import answer_row
+
+    minutes = (datetime.now(timezone.utc) - self.began).total_seconds() // 600 * 10
+    name = self.file or f'microphone {self.device}'.strip()
+    row = answer_row(f'{name} {self.began:%Y-%m-%dT%H:%M:%S} +{minutes:.0f} min', answer)
+    self.log.add(row, (max(0.0, now - self.seconds), now), self.rate)
 
 # %% ../../nbs/tools/commands_listen.ipynb #9c2ef299
 def _show(names: list[str]) -> int:

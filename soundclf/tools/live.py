@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.audio import decode, fit_clip, read_blocks
+from ..core.audio import fit_clip
+from ..core.decoding import decode, read_blocks
 from ..core.files import SoundclfError
 from .answers import Prediction, answer_text
 from .classifier import Classifier
@@ -171,6 +172,7 @@ def record_loop(
     seconds: float | None = None,  # per recording; default: the model's length
     file=None,  # where keys come from
     write: Callable[[str], None] = print,  # where answers go
+    keep: Callable[[float, Prediction], None] | None = None,  # is told the seconds and each answer
 ) -> int:  # how many recordings were answered
     "Records and answers on R until Q."
     seconds, n = seconds or clf.features.duration, 0
@@ -181,14 +183,16 @@ def record_loop(
                 continue
             write('recording …')
             wave, rate = record(open_source(), seconds)
-            write(_answer(clf, wave, rate))
+            answer = clf.predict(wave, rate)
+            write(_answer(clf, wave, answer))
+            if keep:
+                keep(len(wave) / rate, answer)
             n += 1
     return n
 
 # %% ../../nbs/tools/live.ipynb #7dfdd235
-def _answer(clf: Classifier, wave: np.ndarray, rate: int) -> str:
+def _answer(clf: Classifier, wave: np.ndarray, a: Prediction) -> str:
     "A chart, and the answer below it."
-    a = clf.predict(wave, rate)
     chart = bars(clf.classes, np.array(list(a.probabilities.values())), level=level_db(wave))
     return f'{chart}\n{answer_text(a.label, a.note, a.probabilities)}'
 
@@ -205,6 +209,7 @@ def listen_loop(
     every: float = 0.5,  # seconds between answers
     file=None,  # where keys come from; None: no keys, until the source ends
     out=None,  # where the chart goes; default: standard output
+    keep: Callable[[float, Prediction], None] | None = None,  # is told the seconds so far and each answer
 ) -> int:  # how many answers
     "Listens and draws until Q or the end of the source."
     out, n, drawn = out or sys.stdout, 0, 0
@@ -217,6 +222,8 @@ def listen_loop(
             out.flush()
             drawn = chart.count('\n')
             n += 1
+            if keep:
+                keep(now, answer)
             if key(0) == 'q':
                 break
     return n

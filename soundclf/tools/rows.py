@@ -61,6 +61,7 @@ def answer_row(
     "The row of a file that was answered."
     named = answer.label, answer.best, answer.probability, answer.unlike, answer.note
     row = {'path': str(path), **dict(zip(_ANSWER, named)), 'error': ''}
+    row |= {'level': answer.level, 'summary': answer.summary}  # for a log, in no table
     return row | {f'p_{c}': p for c, p in answer.probabilities.items()}
 
 # %% ../../nbs/tools/rows.ipynb #8c50930c

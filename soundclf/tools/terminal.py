@@ -55,7 +55,7 @@ EXTRAS = {
     'streamlit': 'app',
     'lightgbm': 'tabular',
     'xgboost': 'tabular',
-    'pyarrow': 'tabular',
+    'pyarrow': 'watch',
     'psycopg': 'cluster',
 }
 

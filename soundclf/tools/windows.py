@@ -28,6 +28,8 @@ class Window:
     proba: np.ndarray  # [classes]
     score: float = np.nan  # how unlike the training sounds; nan for a model without such a score
     note: str = ''  # silent, or too quiet: such a window does not vote
+    level: float = np.nan  # dB re full scale, root mean square
+    summary: tuple = ()  # a few numbers that stand for the embedding; empty for a model that gives none
 
 # %% ../../nbs/tools/windows.ipynb #2b36d4e5
 def level_note(
