@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from soundclf.core.batches import training_batches
+from soundclf.core.batches import on_device, training_batches
 from soundclf.core.clips import class_names, targets
 from soundclf.core.datasets import load_dataset
 from soundclf.core.drawing import PALETTE, new_figure, save_figure
@@ -43,11 +43,9 @@ def epoch_seconds(dataset: str, name: str, device: str, epochs: int = 3) -> floa
     table = load_dataset(dataset)
     recipe, features = recipes(table)[name]
     rows, classes = fold_splits(table)[0].train, len(class_names(table))
-    x = cached_features(sources(table), features)
+    cached = cached_features(sources(table), features)
     g = seed_everything(42, device)
-    if device == 'cuda':
-        x = torch.from_numpy(np.array(x)).to(device)
-    normalize = fit_normalize(np.asarray(cached_features(sources(table), features)), rows).to(device)
+    x, normalize = on_device(cached, g.device), fit_normalize(cached, rows).to(g.device)
     trainer = Trainer(build_network(recipe.network, classes), recipe, len(rows) // recipe.batch_size, device)
     seconds = []
     for _ in range(epochs + 1):

@@ -16,6 +16,7 @@ from ..core.conformal import label_sets
 from ..core.files import SoundclfError
 from ..core.several_labels import SEPARATOR
 from ..core.unknown import KEPT, unlike_share
+from .outputs import decibels
 from .windows import Window
 
 # %% ../../nbs/tools/answers.ipynb #d957bd2e
@@ -131,7 +132,7 @@ def voted(
 def _mean_level(windows: Sequence[Window]) -> float:
     "The level of the mean power, in dB."
     powers = [10 ** (w.level / 10) for w in windows]
-    return float(10 * np.log10(max(np.mean(powers), 1e-12)))
+    return decibels(np.mean(powers))
 
 
 def _mean_summary(windows: Sequence[Window]) -> tuple:
