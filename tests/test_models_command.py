@@ -197,3 +197,14 @@ def test_embed_and_similar_take_bad_files_as_rows(place, capsys, tmp_path):
     example, folder = tmp_path / 'in' / '0.wav', tmp_path / 'in'
     code, told, _ = shell(capsys, 'similar', str(example), str(folder), '--model', 'scratch')
     assert code == 1 and len(told.splitlines()) == 2 and '0.wav' not in told
+
+
+def test_a_user_without_a_home_folder_reads_what_to_set(monkeypatch):
+    monkeypatch.delenv('SOUNDCLF_HOME', raising=False)
+
+    def homeless(*args, **kwargs):
+        raise RuntimeError('Could not determine home directory.')
+
+    monkeypatch.setattr('platformdirs.user_data_path', homeless)
+    with pytest.raises(SoundclfError, match='set SOUNDCLF_HOME'):
+        user_dir()

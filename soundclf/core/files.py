@@ -90,7 +90,10 @@ def user_dir() -> Path:  # `$SOUNDCLF_HOME`, or what the operating system provid
         return Path(folder).expanduser().resolve()
     from platformdirs import user_data_path
 
-    return user_data_path('soundclf', appauthor=False)
+    try:
+        return user_data_path('soundclf', appauthor=False)
+    except RuntimeError:
+        raise SoundclfError('This user has no home folder: set SOUNDCLF_HOME to a folder.') from None
 
 
 def home_dir() -> Path:  # an existing or creatable folder

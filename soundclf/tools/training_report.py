@@ -87,9 +87,13 @@ def _shortcut_lines(report: dict) -> list[str]:
         advice = 'so the classes may sound, or so they were recorded: make sure that all were recorded alike'
     return [f'facts of the files alone tell the classes: {"; ".join(texts)}; {chance}: {advice}']
 
+# %% ../../nbs/tools/training_report.ipynb #0f5640ca
+_EXPLAINED = {'band edge': 'band edge (99 % of the power lies below it)'}
+
 
 def _reached(row: dict) -> str:
-    return f'{row["fact"]} {interval_text(row["mean"], row["low"], row["high"])}'
+    fact = _EXPLAINED.get(row['fact'], row['fact'])
+    return f'{fact} {interval_text(row["mean"], row["low"], row["high"])}'
 
 # %% ../../nbs/tools/training_report.ipynb #df117499
 def training_report(
