@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['SPEECH_URL', 'SPEECH_FILES', 'RATE', 'SECONDS', 'FRAMES', 'STEP', 'SPEEDS', 'POOLS', 'KINDS',
-           'STRENGTHS', 'PROBES', 'fetch_speech', 'speech_is_missing', 'SpeechEmbedding', 'at_speed',
-           'cached_speech', 'pooled_looks', 'Probe', 'speech_proba', 'choose_probe', 'probe_speech']
+           'STRENGTHS', 'PROBES', 'fetch_speech', 'speech_is_missing', 'speech_size', 'SpeechEmbedding',
+           'at_speed', 'cached_speech', 'pooled_looks', 'Probe', 'speech_proba', 'choose_probe',
+           'probe_speech']
 
 # %% ../../nbs/core/speech.ipynb #ca1713e7
 from collections.abc import Sequence
@@ -17,13 +18,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from .audio import Features, fit_length
+from .audio import Features, fit_length, rechannel, resample
 from .backbones import fetch_weights
 from .clips import class_names, targets
-from .features import cached_features
-from .files import NoSource, cached, known_name, sha256_file, sha256_of
+from .decoding import decode
+from .features import features_key
+from .files import NoSource, cached, data_dir, known_name, sha256_file, sha256_of
 from .jobs import side_by_side
-from .keys import code_hash
 from .predictions import predictions_table
 from .runtime import library_versions
 from .splits import Split, grouped_folds
@@ -50,6 +51,16 @@ def speech_is_missing() -> str:  # empty where the embedding can be computed
     if find_spec('onnxruntime') is None:
         return 'The speech embedding is left out: it needs onnxruntime (`pip install onnxruntime`).'
     return ''
+
+# %% ../../nbs/core/speech.ipynb #7610c20d
+def speech_size() -> dict[str, int]:  # parameters, bytes
+    "The size of the two files, and the number of weights in the network."
+    import onnx
+
+    mel, network = fetch_speech()
+    weights = [tensor for tensor in onnx.load(network).graph.initializer if len(tensor.dims)]
+    parameters = sum(int(np.prod(tensor.dims)) for tensor in weights)
+    return {'parameters': parameters, 'bytes': mel.stat().st_size + network.stat().st_size}
 
 # %% ../../nbs/core/speech.ipynb #867dabc1
 RATE, SECONDS = 16000, 1.5  # what a clip is resampled, padded and cut to
@@ -82,16 +93,13 @@ SPEEDS = 0.9, 1.0, 1.1
 
 
 def at_speed(
-    wave: np.ndarray,  # samples [n]
-    speed: float,  # 1.1 is a tenth faster and higher
-) -> np.ndarray:  # [n], the middle of it, padded with silence
-    "The same clip, faster or slower, at the same length."
-    if speed == 1:
-        return wave
-    import soxr
-
-    faster = soxr.resample(wave, RATE * speed, RATE).astype('float32')
-    return fit_length(faster[None], len(wave))[0]
+    wave: np.ndarray,  # samples [channels, n]
+    rate: int,  # their sample rate, Hz
+    speed: float = 1.0,  # 1.1 is a tenth faster and higher
+) -> np.ndarray:  # float32 [samples] at `RATE`
+    "The middle of a clip, `SECONDS` long and padded with silence, as `SpeechEmbedding` takes it."
+    faster = resample(rechannel(wave, 1), rate * speed, RATE)
+    return fit_length(faster, round(SECONDS * RATE))[0]
 
 # %% ../../nbs/core/speech.ipynb #e0aff4e1
 def cached_speech(
@@ -100,26 +108,28 @@ def cached_speech(
     block: int = 100,  # clips in one job
 ) -> np.ndarray:  # float32 [clips, speeds, looks, 96], memory-mapped
     "The speech embeddings of many files, computed once per content, settings, code and weights."
-    x = cached_features(paths, Features('waveform', RATE, SECONDS))
-    made_with = code_hash('core.speech._embedded'), library_versions('onnxruntime', 'soxr')
+    paths = [str(path) for path in paths]
+    made_of = features_key(paths, Features('waveform', RATE, SECONDS), 'core.speech._embedded')
     weights = [sha256_file(file) for file in fetch_speech()]
-    key = sha256_of(made_with, Path(x.filename).name, weights, list(speeds))[:24]
+    key = sha256_of(made_of, weights, list(speeds), library_versions('onnxruntime'))[:24]
 
     def make(tmp):
-        jobs = [(x.filename, i, min(i + block, len(x)), speeds) for i in range(0, len(x), block)]
+        jobs = [(paths[i : i + block], speeds) for i in range(0, len(paths), block)]
         np.save(tmp, np.concatenate(side_by_side(_embedded, jobs, 'speech embedding')))
 
-    return np.load(cached(Path(x.filename).parent / f'speech-{key}.npy', make), mmap_mode='r')
+    return np.load(cached(data_dir() / 'features' / f'speech-{key}.npy', make), mmap_mode='r')
 
 
-def _embedded(file: str, start: int, end: int, speeds: Sequence[float]) -> np.ndarray:
-    "The embeddings of some rows of a file of waves."
-    embed = SpeechEmbedding()
-    waves = np.load(file, mmap_mode='r')[start:end, 0]
-    return np.stack([np.stack([embed(at_speed(wave, s)) for s in speeds]) for wave in waves])
+def _embedded(paths: Sequence[str], speeds: Sequence[float]) -> np.ndarray:
+    "The embeddings of some files."
+    embed, found = SpeechEmbedding(), []
+    for path in paths:
+        wave, rate = decode(path)
+        found.append([embed(at_speed(wave, rate, speed)) for speed in speeds])
+    return np.array(found)
 
 # %% ../../nbs/core/speech.ipynb #d8199bf4
-POOLS = 'mean', 'mean, spread and peak', 'in order'
+POOLS = 'mean', 'mean, spread and peak'
 
 
 def pooled_looks(
@@ -129,8 +139,6 @@ def pooled_looks(
     "One vector for each clip and speed."
     if known_name(pool, POOLS, 'way of pooling') == 'mean':
         return looks.mean(2)
-    if pool == 'in order':
-        return looks.reshape(*looks.shape[:2], -1)
     return np.concatenate([looks.mean(2), looks.std(2), looks.max(2)], 2)
 
 # %% ../../nbs/core/speech.ipynb #7d239fee
