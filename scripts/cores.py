@@ -31,7 +31,6 @@ CORES = 1, 2, 4, 8, 16, 32, 64
 MANY = 99  # chapters at once: as many as can go
 MACHINES, EACH = 4, 16  # a cluster, and the cores of each of its machines
 SEND = 1.0  # seconds for a job to reach a worker of the cluster
-INTERRUPTED = 60  # seconds from a run's start to its first log, or more: it was broken off and went on later
 ALONE = {'latency', 'epoch_speedup'}  # functions that want the whole machine
 
 
@@ -111,10 +110,14 @@ def run_spans(runs: Path, chapters: dict[str, str]) -> Iterator[Span]:
         kind = str(about.get('split')).split()[0], len(about['classes'])
         alike = dataset, about.get('kind'), about.get('network'), recipe.get('epochs'), *kind
         start, end = lock.stat().st_mtime, config.stat().st_mtime
-        log = lock.with_name('tensorboard')
-        went_on = log.stat().st_mtime if log.exists() else start
-        is_whole = went_on - start < INTERRUPTED and (end - start > 0.2 or not recipe)
-        yield Span(chapters[chapter], start if is_whole else went_on, end, alike, is_whole)
+        logs = [t for t in log_times(lock.with_name('tensorboard')) if t < end]
+        is_whole = len(logs) < 2 and (end - start > 0.2 or not recipe)
+        yield Span(chapters[chapter], start if len(logs) < 2 else logs[-1], end, alike, is_whole)
+
+
+def log_times(folder: Path) -> list[float]:
+    "When a run began to write each of its logs: one that was broken off begins another when it goes on."
+    return sorted(float(file.name.split('.')[3]) for file in folder.glob('events.out.tfevents.*'))
 
 
 def trial_spans(runs: Path, chapters: dict[str, str]) -> Iterator[Span]:
@@ -155,7 +158,7 @@ def maker(span: Span, cells: dict[str, list[Cell]]) -> tuple[str, int]:  # (chap
 
 
 def rest_of(cell: Cell, mine: list[Span], spans: list[Span]) -> float:  # seconds of one core
-    "What a cell does beside its runs. It shares the cores with other chapters, and may have to wait for them."
+    "What a cell does beside its runs; it shares the cores with other chapters, and may wait for them."
     inside = sorted({t for s in spans for t in (s.start, s.end) if cell.start < t < cell.end})
     rest = 0.0
     for a, b in pairwise([cell.start, *inside, cell.end]):
@@ -194,8 +197,6 @@ def measured(runs: Path) -> dict[str, dict]:  # chapter -> after, measured_s, ke
     wanted = makefile_chapters()
     files = {name: runs / 'auto' / f'{name}.ipynb' for name in wanted}
     cells = {name: executed_cells(file) for name, file in files.items() if file.exists()}
-    if len(cells) < len(wanted):
-        print('not executed, and left out:', ', '.join(sorted(set(wanted) - set(cells))))
     if not cells:
         raise SoundclfError(f'{runs} holds no executed chapter: run `make reproduce` first.')
     folders = {name.split('_', 1)[1]: name for name in wanted}
@@ -345,7 +346,8 @@ def longest_chain(chapters: dict[str, dict]) -> dict:
 
 def answers(chapters: dict[str, dict]) -> dict:
     "Minutes of `make reproduce` by cores, on a cluster, and without an end of cores."
-    slower, found = measured_slowdown(), {'minutes': {}}
+    missing = [name for name in makefile_chapters() if name not in chapters]
+    slower, found = measured_slowdown(), {'not_measured': missing, 'minutes': {}}
     for words, at_once in (('two chapters at once', 2), ('all chapters at once', MANY)):
         spans = {n: Schedule(chapters, Machine(n), at_once, slower).run() for n in CORES}
         found['minutes'][words] = {str(n): minutes(s) for n, s in spans.items()}
@@ -376,7 +378,9 @@ def draw(found: dict):
     n = cluster['machines'] * cluster['cores_of_each']
     a.plot(n, cluster['minutes'], 'D', color=PALETTE[3], label=f'a cluster of {n} workers')
     a.axhline(chain['minutes'], color='black', ls=':', label='the longest chain')
-    a.set(xscale='log', yscale='log', xlabel='cores', ylabel='make reproduce (min)', title='Time by cores')
+    n, missing = len(found['chapters']), len(found['not_measured'])
+    title = f'{n} of {n + missing} chapters' if missing else 'all chapters'
+    a.set(xscale='log', yscale='log', xlabel='cores', ylabel='make reproduce (min)', title=title)
     a.set_xticks(CORES, CORES)
     a.minorticks_off()
     slowest = max(max(by_cores.values()) for by_cores in found['minutes'].values())
@@ -388,7 +392,7 @@ def draw(found: dict):
         b.barh(i, (end - start) / 60, left=start / 60, color=color)
     b.set_yticks(range(len(found['spans'])), found['spans'])
     b.invert_yaxis()
-    b.set(xlabel='minutes from the start', title=f'{found["enough_cores"]} cores (dark: the longest chain)')
+    b.set(xlabel='minutes from the start', title=f'{found["enough_cores"]} cores (red: the longest chain)')
     save_figure(fig, FILE.with_suffix('.png'))
 
 

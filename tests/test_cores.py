@@ -78,14 +78,16 @@ def executed(source, start, end):
     return {'cell_type': 'code', 'source': source, 'metadata': about}
 
 
-def keep_run(folder, start, end, log=None, epochs=3):
+def keep_run(folder, start, end, logs=(), epochs=3):
     "A run whose files are as old as its start and its end."
     folder.mkdir(parents=True)
     (folder / 'run.lock').touch()
     about = {'kind': 'scratch', 'classes': ['a', 'b'], 'network': 'small', 'split': 'fold 1'}
     (folder / 'config.json').write_text(json.dumps(about | {'recipe': {'epochs': epochs}}))
     (folder / 'tensorboard').mkdir()
-    for name, t in (('run.lock', start), ('config.json', end), ('tensorboard', log or start + 5)):
+    for t in logs or [start + 5]:
+        (folder / 'tensorboard' / f'events.out.tfevents.{BEGIN + t}.machine.1.0').touch()
+    for name, t in (('run.lock', start), ('config.json', end)):
         os.utime(folder / name, (BEGIN + t, BEGIN + t))
 
 
@@ -112,7 +114,7 @@ def test_a_run_tells_how_long_each_step_takes(runs):
 
 
 def test_an_interrupted_run_takes_as_long_as_one_like_it(runs):
-    keep_run(runs / 'set' / 'scratch_cnn' / 'late', 20, 200, log=190)
+    keep_run(runs / 'set' / 'scratch_cnn' / 'late', 20, 200, logs=[25, 190, 500])
     keep_run(runs / 'set' / 'scratch_cnn' / 'copied', 190, 190)
     keep_run(runs / 'set' / 'scratch_cnn' / 'before', -500, -200, epochs=9)
     steps = cores.measured(runs)['03_scratch_cnn']
