@@ -142,3 +142,12 @@ def test_a_study_is_opened_while_the_server_starts(tmp_path, alone, server, monk
     control('start')
     assert worker.wait(120) == 0
     assert found(tmp_path / 'unused') == alone
+
+
+def test_a_torn_last_line_is_cut_off_and_its_trial_done_again(tmp_path, alone, monkeypatch):
+    monkeypatch.delenv('SOUNDCLF_STORAGE', raising=False)
+    journal = tmp_path / 'alone' / 'shared.journal'
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b''.join(lines[: len(lines) // 2]) + lines[len(lines) // 2][:20])
+    assert start(tmp_path / 'alone', '0').wait(120) == 0
+    assert found(tmp_path / 'alone') == alone
