@@ -41,6 +41,8 @@ def ways_of(facts: pd.DataFrame, labels: pd.Series) -> tuple[dict, dict[str, Way
     "What all clips are brought to, and the ways to do so; for high rates one more."
     common = common_values(facts, labels)
     ways = neutral_ways(common)
+    if facts.rate.max() == common.rate:  # it would change nothing
+        del ways['resampled']
     if common.rate > 32000:
         ways = {HIGH: partial(low_passed, edge=16000 / 0.9)} | ways
     return asdict(common), ways
