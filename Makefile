@@ -46,7 +46,7 @@ CHAPTERS := $(GENERAL) $(if $(findstring /,$(DATASET)),,$(SPECIAL))
 DONE := $(CHAPTERS:%=$(RUNS)/%.ipynb)
 
 .PHONY: help install chapters reproduce test mutate reliability lint verify claims bench site app screenshots lab tensorboard
-.PHONY: readme export outputs clean
+.PHONY: readme export outputs clean audit replicate
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -130,6 +130,13 @@ verify: $(READY) ## run the profile twice from nothing, hashes in another order:
 
 claims: $(READY) ## recompute every claim from the tracked predictions, in seconds
 	@$(BIN)/python scripts/claims.py
+
+replicate: export CLAIM := $(CLAIM)
+replicate: $(READY) ## train a claim's models again (CLAIM='words of a claim'), and say which tier it reached
+	@$(BIN)/python scripts/replicate.py "$$CLAIM"
+
+audit: $(READY) ## leaks and shortcuts of every data set here, and what our network loses without them
+	@$(BIN)/python scripts/audit.py
 
 bench: $(READY) ## speed and memory, as ratios against baselines measured in the same run
 	@$(BIN)/python scripts/bench.py "$$DATASET"
