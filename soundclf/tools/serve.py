@@ -203,7 +203,9 @@ async def cancel(request: Request, number: int) -> JSONResponse:
 async def metrics(request: Request) -> Response:
     "Counters for Prometheus."
     server = _server(request)
-    text = request.app.state.metrics.text(server.counts['requests'], len(server.pool.line.items))
+    to_log = server.log.waiting if server.log else 0
+    numbers = server.counts['requests'], len(server.pool.line.items), to_log
+    text = request.app.state.metrics.text(*numbers)
     return Response(text, media_type='text/plain; version=0.0.4; charset=utf-8')
 
 

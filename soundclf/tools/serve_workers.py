@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import resource_tracker
 
 import numpy as np
@@ -35,11 +36,11 @@ class WorkerDied(Exception):
 class Worker:
     "A process that answers."
 
-    def __init__(self, engine: str, first: ModelKey | None, seconds: float):
+    def __init__(self, engine: str, first: ModelKey | None, seconds: float, summaries: bool = False):
         spawn = multiprocessing.get_context('spawn')
         self.pipe, theirs = spawn.Pipe()
         self.seconds = seconds
-        self.process = spawn.Process(target=work, args=(theirs, engine, first), daemon=True)
+        self.process = spawn.Process(target=work, args=(theirs, engine, first, summaries), daemon=True)
         self.process.start()
         theirs.close()
 
@@ -178,8 +179,11 @@ class Pool:
         seconds: float = 60.0,  # after which a worker that does not answer is killed
         most: int = 64,  # waveforms that may wait
         observe: Callable[[str, float], None] = lambda event, value: None,  # of batches and deaths
+        summaries: bool = False,  # of each sound, for a log
     ):
-        self.first, self.engine, self.batch, self.seconds = first, engine, batch, seconds
+        self.first, self.batch = first, batch
+        self.new = partial(Worker, engine, first, seconds, summaries)
+        self.seconds = seconds
         self.line, self.observe = Line(most), observe
         self.threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(workers)]
         self.alive = 0  # workers
@@ -259,7 +263,7 @@ def _living(self: Pool, worker: Worker | None) -> Worker:
         self.observe('death', 1)
     while True:
         try:
-            new = Worker(self.engine, self.first, self.seconds)
+            new = self.new()
             self.alive += 1
             return new
         except OSError:  # no memory or no process is left at the moment
