@@ -28,7 +28,7 @@ from .serve_limits import Limits, Refused, without_paths
 from .serve_log import ServedLog, Source, source_of
 from .serve_models import ModelKey, model_key
 from .serve_pieces import fitted_pieces
-from .serve_uploads import Upload
+from .serve_uploads import Space, Upload
 from .serve_workers import Pool
 from .timeline import segments_of
 from .windows import Window
@@ -74,6 +74,8 @@ class Server:
         )
         self.jobs = Jobs(s.sounds, s.limits)
         self.log = ServedLog(s.log, self.path, observe) if s.log else None
+        largest = max(s.limits.megabytes, s.limits.zip_megabytes)
+        self.space = Space(max(s.limits.space_megabytes, 2 * largest))
         self.decoders = ThreadPoolExecutor(2, 'decoder')
         self.models, self.counts = OrderedDict(), Counter()
 
@@ -114,10 +116,10 @@ async def admitted(self: Server) -> AsyncIterator[None]:
 
 
 @patch
-async def within(self: Server, work, status: int, sentence: str):
-    "The result of `work`; raises `Refused` where it takes longer than the limit."
+async def within(self: Server, work, status: int, sentence: str, times: int = 1):
+    "The result of `work`; raises `Refused` where it takes longer than so many times the limit."
     try:
-        return await asyncio.wait_for(work, self.settings.limits.wait)
+        return await asyncio.wait_for(work, times * self.settings.limits.wait)
     except asyncio.TimeoutError:
         raise Refused(status, sentence, retry_after=5 if status == 503 else None) from None
 

@@ -39,7 +39,7 @@ class Worker:
     def __init__(self, engine: str, first: ModelKey | None, seconds: float, summaries: bool = False):
         spawn = multiprocessing.get_context('spawn')
         self.pipe, theirs = spawn.Pipe()
-        self.seconds = seconds
+        self.seconds, self.limit = seconds, 5 * seconds  # the first question waits for the start
         self.process = spawn.Process(target=work, args=(theirs, engine, first, summaries), daemon=True)
         self.process.start()
         theirs.close()
@@ -53,13 +53,14 @@ def ask(
     spans: Sequence[tuple[float, float]] = (),  # start and end of each, in seconds
 ):  # what `work` sends back
     "The answers of a worker; raises `WorkerDied`."
-    watch = threading.Timer(self.seconds, self.process.kill)
+    watch = threading.Timer(self.limit, self.process.kill)
     watch.daemon = True
     watch.start()
     try:
         self.pipe.send((key, waves, spans))
-        return self.pipe.recv()
-    except (EOFError, OSError):
+        answer, self.limit = self.pipe.recv(), self.seconds
+        return answer
+    except Exception:  # also no memory: what is left in the pipe must not answer the next batch
         self.stop()  # its pipe closes a moment before it is gone
         raise WorkerDied from None
     finally:
@@ -234,6 +235,10 @@ def _serve(self: Pool):
             self._hand_over(batch, worker)
         except WorkerDied:
             worker = self._living(worker)
+        except Exception as e:  # such as no memory for the batch
+            sentence = f'The server failed at this sound ({type(e).__name__}): try again.'
+            for item in batch:
+                item.settle(Refused(503, sentence, retry_after=5))
     worker.stop()
 
 # %% ../../nbs/tools/serve_workers.ipynb #896e3d4d
@@ -248,7 +253,7 @@ def _hand_over(self: Pool, batch: list[Item], worker: Worker):
     except WorkerDied:
         self._once_more(batch)
         raise
-    for item, answer in zip(batch, [found] if single else found):
+    for item, answer in zip(batch, [found] if single else found, strict=True):
         item.settle(answer)
 
 # %% ../../nbs/tools/serve_workers.ipynb #00323f13
