@@ -25,6 +25,7 @@ import httpx
 import numpy as np
 import psutil
 import soundfile as sf
+from joblib import cpu_count
 
 ROOT = Path(__file__).parents[1]
 COMMAND = 'from soundclf.tools.commands import main\nif __name__ == "__main__": main()\n'
@@ -219,7 +220,7 @@ def record(load: Load, rows: list, speed: Speed, direct: list[Speed], text: str)
     early, late = middle(rows, 0.05, 0.15), middle(rows, 0.9, 1)
     lost = sum(text.startswith('lost') for text in load.wrong)
     return {
-        'cores': len(os.sched_getaffinity(0)),
+        'cores': cpu_count(),
         'minutes': round(speed.seconds / 60, 1),
         'clips': speed.clips,
         'clips_per_s': round(speed.clips / speed.seconds, 1),

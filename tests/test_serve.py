@@ -301,7 +301,7 @@ def test_an_error_of_the_server_costs_its_batch_and_no_other(monkeypatch):
     pool = Pool(key, workers=1)
     pool.start()
     wave, hand_over = np.zeros((1, 220500), 'float32'), Pool._hand_over
-    monkeypatch.setattr(Pool, '_hand_over', lambda *_: np.zeros(2**60))
+    monkeypatch.setattr(Pool, '_hand_over', lambda *_: np.zeros(2**50))
     with pytest.raises(Refused, match='MemoryError') as found:
         pool.submit(key, wave, (0.0, 5.0)).result(60)
     assert found.value.status == 503

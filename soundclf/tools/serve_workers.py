@@ -7,6 +7,7 @@ more."""
 __all__ = ['WorkerDied', 'Worker', 'Item', 'Line', 'Pool']
 
 # %% ../../nbs/tools/serve_workers.ipynb #3c91e259
+import atexit
 import contextlib
 import math
 import multiprocessing
@@ -42,6 +43,7 @@ class Worker:
         self.seconds, self.limit = seconds, 5 * seconds  # the first question waits for the start
         self.process = spawn.Process(target=work, args=(theirs, engine, first, summaries), daemon=True)
         self.process.start()
+        atexit.register(self.process.kill)  # it ignores what Python sends its processes at the end
         theirs.close()
 
 # %% ../../nbs/tools/serve_workers.ipynb #1271eae1
@@ -70,6 +72,7 @@ def ask(
 @patch
 def stop(self: Worker):
     "Ends the process."
+    atexit.unregister(self.process.kill)
     self.process.kill()
     self.process.join()
     self.pipe.close()
