@@ -69,6 +69,7 @@ def serve(
     port: int = 8000,  # to listen on; 0 for one that is free
     token: str = '',  # that requests must bring; default: $SOUNDCLF_TOKEN
     sounds: str = '',  # a folder whose folders requests may train on
+    log: str = '',  # also log the answers in this folder, for `soundclf drift`; it gets no audio
     workers: int = 0,  # processes that answer; 0 for one per core, 4 at most
     batch: int = 16,  # sounds per call of the model
     requests: int = 64,  # at work at a time; more are told to try again
@@ -84,7 +85,7 @@ def serve(
     _check_access(host, token, sounds)
     limits = {'megabytes': megabytes, 'files': files, 'channels': channels, 'wait': wait}
     settings = _settings(limits, minutes, workers, batch, requests)
-    settings.model, settings.token, settings.sounds = model, token, sounds
+    settings.model, settings.token, settings.sounds, settings.log = model, token, sounds, log
     with _listening(host, port) as listening:
         return _run(settings, listening)
 

@@ -25,9 +25,10 @@ from .classifier import Classifier
 from .models import model_names, model_path
 from .serve_jobs import Jobs
 from .serve_limits import Limits, Refused, without_paths
+from .serve_log import ServedLog, Source, source_of
 from .serve_models import ModelKey, model_key
 from .serve_pieces import fitted_pieces
-from .serve_uploads import Upload
+from .serve_uploads import Space, Upload
 from .serve_workers import Pool
 from .timeline import segments_of
 from .windows import Window
@@ -41,6 +42,7 @@ class Settings:
     engine: str = 'auto'  # torch, onnx, or auto
     token: str = ''  # that requests must bring; empty for a server of this machine only
     sounds: str = ''  # a folder whose folders may be trained on
+    log: str = ''  # a folder that answers are logged to; empty for none
     workers: int = 2  # processes that answer
     batch: int = 16  # waveforms per call of a model
     places: int = 64  # waveforms that are decoded and not yet answered
@@ -62,13 +64,18 @@ class Server:
     def __init__(
         self,
         settings: Settings,  # how it is run
-        observe: Callable[[str, float], None] = lambda event, value: None,  # of batches and deaths
+        observe: Callable[[str, float], None] = lambda event, value: None,  # of batches, deaths and the log
     ):
         s = self.settings = settings
         self.path = model_path(s.model)
         first = model_key(self.path)
-        self.pool = Pool(first, s.engine, s.workers, s.batch, s.limits.wait, s.places + 8, observe)
+        self.pool = Pool(
+            first, s.engine, s.workers, s.batch, s.limits.wait, s.places + 8, observe, bool(s.log)
+        )
         self.jobs = Jobs(s.sounds, s.limits)
+        self.log = ServedLog(s.log, self.path, observe) if s.log else None
+        largest = max(s.limits.megabytes, s.limits.zip_megabytes)
+        self.space = Space(max(s.limits.space_megabytes, 2 * largest))
         self.decoders = ThreadPoolExecutor(2, 'decoder')
         self.models, self.counts = OrderedDict(), Counter()
 
@@ -80,11 +87,15 @@ def start(self: Server):
         clf = self.pool.start()
         self.name = clf.name
         self.models[self.pool.first] = clf
+        if self.log:
+            self.log.start()
 
 
 @patch
 def close(self: Server):
-    "Ends workers and trainings."
+    "Writes the log, and ends workers and trainings."
+    if self.log:
+        self.log.close()
     self.jobs.stop()
     self.pool.end()
     self.decoders.shutdown(cancel_futures=True)
@@ -105,10 +116,10 @@ async def admitted(self: Server) -> AsyncIterator[None]:
 
 
 @patch
-async def within(self: Server, work, status: int, sentence: str):
-    "The result of `work`; raises `Refused` where it takes longer than the limit."
+async def within(self: Server, work, status: int, sentence: str, times: int = 1):
+    "The result of `work`; raises `Refused` where it takes longer than so many times the limit."
     try:
-        return await asyncio.wait_for(work, self.settings.limits.wait)
+        return await asyncio.wait_for(work, times * self.settings.limits.wait)
     except asyncio.TimeoutError:
         raise Refused(status, sentence, retry_after=5 if status == 503 else None) from None
 
@@ -222,7 +233,7 @@ async def predict(
 @patch
 async def _row(self: Server, model: Model, upload: Upload) -> dict:
     try:
-        answer = model.clf.vote(await self.windows(model, upload.path))
+        answer = await self._answer(model, upload)
         return {'file': upload.name} | told_answer(answer)
     except SoundclfError as e:
         status = e.status if isinstance(e, Refused) else 422
@@ -233,6 +244,34 @@ async def _row(self: Server, model: Model, upload: Upload) -> dict:
 def sentence(self: Server, error: Exception, upload: Upload, model: Model) -> str:
     "What is wrong with an upload, without a path."
     return without_paths(str(error), {str(upload.path): upload.name, model.key.path: model.name})
+
+# %% ../../nbs/tools/serve_answers.ipynb #c8ef5f52
+@patch
+async def _answer(self: Server, model: Model, upload: Upload) -> Prediction:
+    "The answer about an upload, which goes to the log."
+    windows, source = await self._with_source(upload, self.windows(model, upload.path))
+    answer = model.clf.vote(windows)
+    if self.log:
+        self.log.add(answer, source, (0.0, source.seconds), model.clf.by)
+    return answer
+
+
+@patch
+async def _with_source(self: Server, upload: Upload, work) -> tuple[list[Window], Source | None]:
+    "Windows, and what the log tells about their sound."
+    if not self.log:
+        return await work, None
+    return await asyncio.gather(work, asyncio.to_thread(source_of, upload))
+
+
+@patch
+def _log_windows(self: Server, model: Model, source: Source, windows: Sequence[Window]):
+    "Logs windows as answers of their own, but for those that mostly tell the same."
+    last = -np.inf
+    for window in windows:
+        if window.start - last >= 0.499 * model.clf.features.duration:
+            span, last = (window.start, window.end), window.start
+            self.log.add(model.clf.vote([window]), source, span, model.clf.by)
 
 # %% ../../nbs/tools/serve_answers.ipynb #52df49ac
 def told_answer(
@@ -255,7 +294,10 @@ async def timeline(
 ) -> list[dict]:  # start (s), end (s), label, probability
     "What happens when in a recording; raises `Refused`."
     try:
-        found = await self.windows(model, upload.path, window or model.clf.features.duration, hop)
+        work = self.windows(model, upload.path, window or model.clf.features.duration, hop)
+        found, source = await self._with_source(upload, work)
+        if self.log:
+            self._log_windows(model, source, found)
         segments = segments_of(found, model.clf.classes, model.clf.score_limit)
         return [_told_segment(s) for s in segments]
     except SoundclfError as e:

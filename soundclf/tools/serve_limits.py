@@ -41,7 +41,8 @@ class Limits:
     files: int = 50  # sounds in a request
     seconds: float = 600.0  # of one sound
     channels: int = 8  # of one sound
-    wait: float = 60.0  # seconds for an upload, and as many for its answer
+    wait: float = 60.0  # seconds for an upload, and as many for its answer; ten times as many for a zip
+    space_megabytes: float = 2000.0  # of all uploads at a time
     zip_megabytes: float = 500.0  # of a zip with sounds to train on
     unzipped_megabytes: float = 5000.0  # of what is in it
     members: int = 20_000  # files in it
