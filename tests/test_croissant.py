@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -19,32 +21,34 @@ from soundclf.tools import commands
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / 'data' / 'croissant'
 
-# Reads a description and prints the first records of its clips; ends with an error if it is invalid.
+# Reads descriptions, and prints the first records of the clips of the last one; an invalid one is an error.
 READER = """
 import itertools, json, sys
 import mlcroissant as mlc
-found = mlc.Dataset(jsonld=sys.argv[1])
-if found.metadata.ctx.issues.errors:
-    sys.exit(found.metadata.ctx.issues.report())
-rows = []
-if int(sys.argv[2]):
-    rows = [*itertools.islice(found.records('clips'), int(sys.argv[2]))]
+for file in sys.argv[2:]:
+    found = mlc.Dataset(jsonld=file)
+    if found.metadata.ctx.issues.errors:
+        sys.exit(f'{file}: {found.metadata.ctx.issues.report()}')
+n = int(sys.argv[1])
+rows = [*itertools.islice(found.records('clips'), n)] if n else []
 text = lambda value: value.decode() if isinstance(value, bytes) else str(value)
 print(json.dumps([dict(zip(row, map(text, row.values()))) for row in rows]))
 """
 
 
-def python_with_mlcroissant() -> str:
+@pytest.fixture(scope='module')
+def python() -> str:
     "A Python that has mlcroissant: this one, or the one that SOUNDCLF_MLCROISSANT names."
-    for python in (os.environ.get('SOUNDCLF_MLCROISSANT'), sys.executable):
-        command = [python, '-c', 'import mlcroissant']
-        if python and subprocess.run(command, capture_output=True).returncode == 0:
-            return python
-    pytest.skip('mlcroissant is not installed here, and SOUNDCLF_MLCROISSANT names no Python that has it')
+    if find_spec('mlcroissant'):
+        return sys.executable
+    named = os.environ.get('SOUNDCLF_MLCROISSANT')
+    if not named:
+        pytest.skip('mlcroissant is not installed, and SOUNDCLF_MLCROISSANT names no Python that has it')
+    return named
 
 
-def records(file: Path, n: int = 0) -> list[dict]:
-    command = [python_with_mlcroissant(), '-c', READER, str(file), str(n)]
+def records(python: str, *files: Path, n: int = 0) -> list[dict]:
+    command = [python, '-c', READER, str(n), *map(str, files)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])
@@ -69,18 +73,32 @@ def test_hashes_are_those_of_the_files(name):
     assert {path: f['sha256'] for path, f in files.items()}.items() <= manifest(FACTS[name].checksums).items()
 
 
+def test_the_library_of_the_standard_accepts_them(python):
+    assert records(python, *[FOLDER / f'{name}.json' for name in FACTS]) == []
+
+
+def test_names_of_files_tell_label_and_group(python):
+    first = records(python, FOLDER / 'fsdd.json', n=1)[0]
+    wanted = {'path': 'recordings/0_george_0.wav', 'label': '0', 'group': 'george', 'fold': 'None'}
+    assert first == {f'clips/{name}': value for name, value in wanted.items()}
+
+
 @pytest.mark.parametrize('name', FACTS)
-def test_the_library_of_the_standard_accepts_it(name):
-    assert records(FOLDER / f'{name}.json') == []
+def test_every_pattern_fits_from_the_beginning_of_a_name(name):
+    fields, files = FACTS[name].fields, {'audiomnist': ['/any/where/data/01/3_01_7.wav']}
+    lines = [f'{"0" * 64}  {p}' for p in manifest(FACTS[name].checksums)] if FACTS[name].checksums else []
+    for source, pattern in (f for f in fields.values() if f[0] in ('checksums', 'audio')):
+        for text in lines if source == 'checksums' else files[name]:
+            assert re.match(pattern, text)[1]
 
 
-def test_fields_of_a_folder_are_read_by_the_library(tmp_path, home):
+def test_fields_of_a_folder_are_read_by_the_library(tmp_path, home, python):
     for i, label in enumerate(('cat', 'dog')):
         (tmp_path / 'pets' / label).mkdir(parents=True)
         sf.write(tmp_path / 'pets' / label / 'a.wav', np.full(800, 0.1 * i), 8000)
     file, table = write_croissant(str(tmp_path / 'pets'), tmp_path / 'pets.json')
     assert table == tmp_path / 'pets.csv'
-    rows = records(file, 5)
+    rows = records(python, file, n=5)
     assert [(r['clips/path'], r['clips/label']) for r in rows] == [('cat/a.wav', 'cat'), ('dog/a.wav', 'dog')]
     assert rows[0]['clips/sha256'] == sha256_file(tmp_path / 'pets' / 'cat' / 'a.wav')
 

@@ -150,7 +150,7 @@ def _of_rows(name: str, rows: list[dict], table: dict) -> dict:
 def _write_registered(name: str, file: Path) -> list[Path]:
     "The description of a data set that we know, and its list of checksums where that is not at hand."
     listed = FACTS[name].checksums
-    if not listed or (file.parent / f'../manifests/{listed}.sha256').is_file():
+    if not listed or (file.resolve().parent.parent / f'manifests/{listed}.sha256').is_file():
         return [write_json(described(name), file)]
     beside = file.with_name(f'{listed}.sha256')
     with atomic_path(beside) as tmp:

@@ -71,9 +71,9 @@ _FSDD = Facts(
     checksums='fsdd',
     fields={
         'path': ('checksums', r'^[0-9a-f]{64}\s+(.+)$'),
-        'label': ('checksums', r'/(\d)_[a-z]+_\d+\.wav$'),
+        'label': ('checksums', r'.*/(\d)_[a-z]+_\d+\.wav$'),
         'fold': ('made', 'the number of the speaker in alphabetical order, from 1 on'),
-        'group': ('checksums', r'/\d_([a-z]+)_\d+\.wav$'),
+        'group': ('checksums', r'.*/\d_([a-z]+)_\d+\.wav$'),
     },
 )
 
@@ -90,10 +90,10 @@ _AUDIOMNIST = Facts(
     published='2018-07-09',
     audio='data/*/*.wav',
     fields={
-        'path': ('audio', r'(data/\d+/.+\.wav)$'),
-        'label': ('audio', r'(\d)_\d+_\d+\.wav$'),
+        'path': ('audio', r'.*(data/\d+/[^/]+\.wav)$'),
+        'label': ('audio', r'.*/(\d)_\d+_\d+\.wav$'),
         'fold': _MADE,
-        'group': ('audio', r'\d_(\d+)_\d+\.wav$'),
+        'group': ('audio', r'.*/\d_(\d+)_\d+\.wav$'),
     },
 )
 
@@ -111,7 +111,7 @@ _CATS_DOGS = Facts(
     checksums='cats_dogs',
     fields={
         'path': ('checksums', r'^[0-9a-f]{64}\s+(.+)$'),
-        'label': ('checksums', r'\s(cat|dog)_'),
+        'label': ('checksums', r'.*\s(cat|dog)_'),
         'fold': _MADE,
         'group': _MADE,
     },
