@@ -23,7 +23,8 @@ from ..core.runtime import steps_told
 
 # %% ../../nbs/tools/commands.ipynb #890be093
 from .commands_audit import audit
-from .commands_check import check, data
+from .commands_check import check
+from .commands_data import data
 from .commands_drift import drift
 from .commands_listen import label, live
 from .commands_models import models

@@ -60,7 +60,7 @@ def check_writable(
 def predict(
     files: Param('audio files, or folders of them', str, nargs='+'),  # audio files, or folders of them
     model: str = 'scratch',  # a model's name, its folder, or an ONNX file
-    engine: str = 'auto',  # torch, onnx, or auto
+    engine: str = 'auto',  # torch, onnx, int8, or auto
     json: bool = False,  # one JSON object per line instead of text
     top: int = 1,  # classes to name, the most probable first
     threshold: float = -1.0,  # share of known sounds that keep their label; below 0 the model's own
@@ -255,12 +255,32 @@ def _segment_line(path: Path, s: dict, as_json: bool) -> str:
 # %% ../../nbs/tools/commands_predict.ipynb #d3547c86exp
 def export(
     model: str,  # a model's name or folder
-    onnx: str = '',  # the file to write; default: model.onnx in the model's folder
+    onnx: str = '',  # the file to write; default: model.onnx in the model's folder, or model.int8.onnx
+    int8: bool = False,  # in whole numbers of eight bits, if that costs no more than a point of accuracy
+    clips: str = '',  # labelled sounds for --int8, best those of the training: a folder, CSV or data set
 ) -> int:  # exit code
     "Write a model as one ONNX file: waveform in, probabilities out."
+    if int8 or clips:
+        return _export_int8(model, onnx, clips if int8 else '')
     from soundclf.tools.engines import export_onnx
 
     with kept(lambda: 'No ONNX file was written; an old one is as it was.'):
         file = export_onnx(model, onnx or None)
     show_line(f'Made: {file} ({file.stat().st_size / 1e6:.1f} MB)')
+    return 0
+
+# %% ../../nbs/tools/commands_predict.ipynb #7fddcfc3
+def _export_int8(model: str, onnx: str, clips: str) -> int:
+    "Writes a model in eight bits and prints what that saves and costs."
+    if not clips:
+        advice = 'give both, such as `--int8 --clips FOLDER`'
+        raise SoundclfError(f'A model in eight bits needs labelled clips for its scales: {advice}.')
+    from soundclf.core.datasets import load_dataset
+    from soundclf.tools.quantisation import export_int8, measured_lines
+
+    with kept(lambda: 'No ONNX file was written; an old one is as it was.'):
+        file, found = export_int8(model, load_dataset(clips), onnx or None)
+    for line in measured_lines(found):
+        show_line(line)
+    show_line(f'Made: {file}')
     return 0
