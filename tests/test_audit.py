@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn.ensemble
 import soundfile as sf
 from planted import RATE, SHORTCUTS, changed, clean_set, recall, softer, spoilt
 
@@ -25,6 +26,13 @@ def clean(tmp_path_factory):
         root = tmp_path_factory.mktemp('audit')
         patch.setenv('SOUNDCLF_DATA', str(root / 'data'))
         yield clean_set(root / 'clean')
+
+
+@pytest.fixture
+def few_trees(monkeypatch):
+    "Forests of a dozen trees, for tests that look at other things than what a forest can tell."
+    forest = sklearn.ensemble.RandomForestClassifier
+    monkeypatch.setattr('sklearn.ensemble.RandomForestClassifier', lambda _, **kw: forest(12, **kw))
 
 
 def test_a_clean_set_has_no_leak_and_no_shortcut(clean):
@@ -62,7 +70,7 @@ def test_a_shortcut_that_is_taken_away_is_lost(clean, tmp_path, change):
     assert way['resampled']['trained_loss']['mean'] == 0  # all have one rate
 
 
-def test_folds_are_made_where_there_are_none_and_keep_one_sound_whole(clean, tmp_path):
+def test_folds_are_made_where_there_are_none_and_keep_one_sound_whole(few_trees, clean, tmp_path):
     table, copies, encoded = spoilt(clean, tmp_path / 'leaks')
     report = audit(table.assign(fold=np.nan))
     assert report['leaks'] == 0 and not report['folds_given'] and report['doubled']
@@ -85,7 +93,7 @@ def test_broken_files_and_one_class_are_findings_not_crashes(tmp_path, home):
     assert report['not_probed'] == 'There is one class.' and report['leaks'] == 0
 
 
-def test_every_name_on_the_page_is_escaped_and_the_page_needs_nothing_else(clean, tmp_path):
+def test_every_name_on_the_page_is_escaped_and_the_page_needs_nothing_else(few_trees, clean, tmp_path):
     evil = '<img src=x onerror=alert(1)>'
     table = changed(clean, tmp_path / 'clips', softer)
     table['label'] = table.label.replace('night', evil)
@@ -96,7 +104,7 @@ def test_every_name_on_the_page_is_escaped_and_the_page_needs_nothing_else(clean
     assert {p.name for p in (tmp_path / 'report').iterdir()} == {'audit.html', 'audit.json'}
 
 
-def test_the_command_tells_leaks_by_its_exit_code(clean, tmp_path, capsys):
+def test_the_command_tells_leaks_by_its_exit_code(few_trees, clean, tmp_path, capsys):
     table, *_ = spoilt(clean, tmp_path / 'leaks')
     for name, clips, code in (('clean', clean, 0), ('leaky', table, 1)):
         clips[['path', 'label', 'fold']].to_csv(tmp_path / f'{name}.csv', index=False)
@@ -108,7 +116,7 @@ def test_the_command_tells_leaks_by_its_exit_code(clean, tmp_path, capsys):
     assert '  audit ' in commands.usage()
 
 
-def test_a_model_is_measured_on_the_clips_without_shortcuts(clean, tmp_path, capsys, monkeypatch):
+def test_a_model_is_measured_on_the_clips_without_shortcuts(few_trees, clean, tmp_path, capsys, monkeypatch):
     from soundclf.tools.classifier import Classifier
 
     class ByLevel:
