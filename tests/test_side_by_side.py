@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import HANGS
 
 from soundclf.core import jobs
 
@@ -50,7 +51,7 @@ def digits(home: Path) -> list[list[str]]:
         env=os.environ | {'SOUNDCLF_DATA': str(home), 'SOUNDCLF_QUIET': '1'},
         capture_output=True,
         text=True,
-        timeout=3600,
+        timeout=6 * HANGS,
     )
     assert ran.returncode == 0, ran.stderr[-3000:]
     return json.loads(ran.stdout.split('digits ')[-1])
@@ -79,7 +80,7 @@ def two_cores(tmp_path, monkeypatch):
     return jobs._slots(2)
 
 
-def wait_until(is_so, seconds=30):
+def wait_until(is_so, seconds=HANGS):
     end = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < end, 'this takes too long'
@@ -107,10 +108,10 @@ def test_who_waits_for_the_whole_machine_comes_before_later_runs(two_cores):
     wait_until(lambda: len(began) >= 4)
     before, measurement = len(began), threading.Thread(target=measure)
     measurement.start()
-    measurement.join(15)
+    measurement.join(HANGS)
     over.set()
     for thread in [*chapters, measurement]:
-        thread.join(30)
+        thread.join(HANGS)
     assert had and had[0][1] - before <= 2, 'later runs were given cores first'
     assert had[1][1] == had[0][1], 'a run began while the machine was held'
 
@@ -118,9 +119,9 @@ def test_who_waits_for_the_whole_machine_comes_before_later_runs(two_cores):
 def test_a_killed_waiter_holds_nothing(two_cores):
     with jobs._one_core(two_cores):
         waiter = subprocess.Popen([sys.executable, '-c', WAITER], stdout=subprocess.PIPE, text=True)
-        wait_until(lambda: not jobs._is_free(*jobs._ticket(two_cores)), 120)
+        wait_until(lambda: not jobs._is_free(*jobs._ticket(two_cores)))
         os.kill(waiter.pid, signal.SIGKILL)
-        assert waiter.communicate(timeout=30)[0] == ''
+        assert waiter.communicate(timeout=HANGS)[0] == ''
         taken = threading.Event()
 
         def other_chapter():
@@ -129,7 +130,7 @@ def test_a_killed_waiter_holds_nothing(two_cores):
 
         thread = threading.Thread(target=other_chapter, daemon=True)
         thread.start()
-        assert taken.wait(30)
-        thread.join(30)
+        assert taken.wait(HANGS)
+        thread.join(HANGS)
     with jobs.whole_machine():
         assert not any(map(jobs._is_free, two_cores))
