@@ -67,7 +67,7 @@ _INTRODUCTION = """<p>The same for programs is in <a href="openapi.json">openapi
 a token takes it in the header <code>Authorization: Bearer TOKEN</code>.</p>
 <pre>curl -F file=@dog.wav -H "Authorization: Bearer $SOUNDCLF_TOKEN" ADDRESS/predict</pre>"""
 
-
+# %% ../../nbs/tools/serve_docs.ipynb #2166d235
 def docs_page(
     spec: dict,  # OpenAPI
 ) -> str:  # HTML
@@ -88,7 +88,7 @@ def _request(name: str, about: dict) -> str:
     for kind, part in about.get('requestBody', {}).get('content', {}).items():
         fields = part['schema'].get('properties', {'the whole body': part['schema']})
         given += [(f'{k} ({kind})', v.get('description', 'a sound')) for k, v in fields.items()]
-    found = [(status, r['description']) for status, r in about['responses'].items()]
+    found = [(str(status), r['description']) for status, r in about['responses'].items()]
     return heading + _table('It takes', given) + _table('It answers', found) + _example(about)
 
 
