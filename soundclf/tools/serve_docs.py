@@ -98,7 +98,7 @@ def _table(title: str, rows: list[tuple]) -> str:
     cells = ''.join(f'<tr><td><code>{escape(a)}</code></td><td>{escape(b)}</td></tr>' for a, b in rows)
     return f'<h3>{title}</h3><table>{cells}</table>'
 
-
+# %% ../../nbs/tools/serve_docs.ipynb #03584396
 def _example(about: dict) -> str:
     "The example of an answer, where there is one."
     for response in about['responses'].values():

@@ -112,7 +112,7 @@ def close(self: ServedLog, seconds: float = 20.0):
         self.queue.clear()
         self.log.rows = []
 
-
+# %% ../../nbs/tools/serve_log.ipynb #ffc37933
 @patch
 def _run(self: ServedLog):
     "The life of the thread."

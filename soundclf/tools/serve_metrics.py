@@ -55,7 +55,7 @@ def observe(
     if event == 'death':
         show_line('A worker ended and was replaced.', sys.stderr)
 
-
+# %% ../../nbs/tools/serve_metrics.ipynb #42d79c7c
 @patch
 def text(
     self: Metrics,
