@@ -119,7 +119,7 @@ def add(
         elif self.timer is None:
             self._flush_later()
 
-
+# %% ../../nbs/tools/answer_log.ipynb #7d16a6b9
 @patch
 def put(
     self: AnswerLog,

@@ -29,7 +29,8 @@ def _check_installed():
 
 
 def _check_access(host: str, token: str, sounds: str):
-    "Raises `SoundclfError` for what others could reach without a token, and for a folder that is not there."
+    "Raises `SoundclfError` for what others could reach without a token, and for what is not there."
+    _check_installed()
     _check_token(host, token)
     if sounds and not Path(sounds).is_dir():
         raise SoundclfError(f'{sounds} is no folder: --sounds names one that holds folders to train on.')
@@ -80,7 +81,6 @@ def serve(
     wait: float = 60.0,  # seconds for an upload, and as many for its answer
 ) -> int:  # exit code
     "Answer other programs over HTTP: sounds, timelines, trainings."
-    _check_installed()
     token = token or os.environ.get('SOUNDCLF_TOKEN', '')
     _check_access(host, token, sounds)
     limits = {'megabytes': megabytes, 'files': files, 'channels': channels, 'wait': wait}

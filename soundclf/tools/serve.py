@@ -9,9 +9,7 @@ __all__ = ['router', 'predict', 'timeline', 'models', 'told_model', 'train', 'jo
 
 # %% ../../nbs/tools/serve.ipynb #4ef485be
 import asyncio
-import sys
 import tempfile
-import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,20 +17,18 @@ from typing import Annotated
 
 import soundclf
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Security
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from fastapi.security import HTTPBearer
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
 from ..core.artefact_schema import read_config
 from ..core.audio import Features
 from ..core.files import SoundclfError
 from .models import model_path
-from .serve_answers import Server, Settings
+from .serve_answers import Server
 from .serve_docs import JOB, POLICY, PREDICTED, SEGMENT, answers, docs_page, refusals
+from .serve_errors import HANDLERS, unless_gone
 from .serve_jobs import Job, Jobs
-from .serve_limits import Refused, check_local, check_token, without_paths
+from .serve_limits import Refused, Settings, check_local, check_token
 from .serve_metrics import Counted, Metrics
 from .serve_uploads import Drained, Received, receive
 
@@ -70,27 +66,7 @@ _SLOW = 'The upload took too long: send less at a time.'
 async def _answered(request: Request, work):
     "What a request asked for; its work ends where it takes too long, or where its caller is gone."
     late = 'The answer took too long: send less at a time.'
-    return await _server(request).within(_unless_gone(request, work), 503, late)
-
-
-async def _unless_gone(request: Request, work):
-    "The result of `work`; raises `ClientDisconnect` where nobody waits for it any more."
-    tasks = [asyncio.ensure_future(part) for part in (work, _gone(request))]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if not tasks[0].done():
-            raise ClientDisconnect
-        return tasks[0].result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _gone(request: Request):
-    "Returns when the caller has hung up."
-    while (await request.receive())['type'] != 'http.disconnect':
-        pass
+    return await _server(request).within(unless_gone(request, work), 503, late)
 
 # %% ../../nbs/tools/serve.ipynb #db0df1d1
 def _text(about: str) -> dict:
@@ -277,39 +253,6 @@ async def docs(request: Request) -> HTMLResponse:
     "The page that describes the server; it holds no program, and may load none."
     return HTMLResponse(docs_page(request.app.openapi()), headers={'Content-Security-Policy': POLICY})
 
-# %% ../../nbs/tools/serve.ipynb #4f1ea81b
-def _refusal(status: int, sentence: str, retry_after: int | None = None) -> JSONResponse:
-    headers = {'Retry-After': str(retry_after)} if retry_after else {}
-    if status == 401:
-        headers['WWW-Authenticate'] = 'Bearer'
-    return JSONResponse({'error': without_paths(sentence)}, status, headers)
-
-
-async def _on_known(request: Request, error: SoundclfError) -> JSONResponse:
-    return _refusal(getattr(error, 'status', 422), str(error), getattr(error, 'retry_after', None))
-
-
-async def _on_http(request: Request, error: HTTPException) -> JSONResponse:
-    known = {
-        404: 'There is no such page: `/docs` lists what there is.',
-        405: 'This page takes another method.',
-    }
-    return _refusal(error.status_code, known.get(error.status_code, f'{error.detail}.'))
-
-
-async def _on_values(request: Request, error: RequestValidationError) -> JSONResponse:
-    first = error.errors()[0]
-    return _refusal(422, f'{first["loc"][-1]} does not fit ({first["msg"]}): `/docs` says what it may be.')
-
-# %% ../../nbs/tools/serve.ipynb #e0d176b7
-async def _on_gone(request: Request, error: ClientDisconnect) -> JSONResponse:
-    return _refusal(400, 'The request broke off: send it again.')  # for the counters, nobody reads it
-
-
-async def _on_unknown(request: Request, error: Exception) -> JSONResponse:
-    traceback.print_exception(error, file=sys.stderr)
-    return _refusal(500, 'The server failed at this request: its owner can read why in its output.')
-
 # %% ../../nbs/tools/serve.ipynb #5bc8ce95
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -335,8 +278,7 @@ def make_app(
     app.include_router(router)
     app.add_api_route('/healthz', healthz, responses=answers('alive', {'status': 'ok', 'workers': 2}))
     app.add_api_route('/docs', docs, include_in_schema=False)
-    handlers = {SoundclfError: _on_known, HTTPException: _on_http, RequestValidationError: _on_values}
-    for kind, answer in (handlers | {ClientDisconnect: _on_gone, Exception: _on_unknown}).items():
+    for kind, answer in HANDLERS.items():
         app.add_exception_handler(kind, answer)
     app.add_middleware(Drained)
     app.add_middleware(Counted, metrics=app.state.metrics)

@@ -67,7 +67,7 @@ _INTRODUCTION = """<p>The same for programs is in <a href="openapi.json">openapi
 a token takes it in the header <code>Authorization: Bearer TOKEN</code>.</p>
 <pre>curl -F file=@dog.wav -H "Authorization: Bearer $SOUNDCLF_TOKEN" ADDRESS/predict</pre>"""
 
-
+# %% ../../nbs/tools/serve_docs.ipynb #2166d235
 def docs_page(
     spec: dict,  # OpenAPI
 ) -> str:  # HTML
@@ -88,7 +88,7 @@ def _request(name: str, about: dict) -> str:
     for kind, part in about.get('requestBody', {}).get('content', {}).items():
         fields = part['schema'].get('properties', {'the whole body': part['schema']})
         given += [(f'{k} ({kind})', v.get('description', 'a sound')) for k, v in fields.items()]
-    found = [(status, r['description']) for status, r in about['responses'].items()]
+    found = [(str(status), r['description']) for status, r in about['responses'].items()]
     return heading + _table('It takes', given) + _table('It answers', found) + _example(about)
 
 
@@ -98,7 +98,7 @@ def _table(title: str, rows: list[tuple]) -> str:
     cells = ''.join(f'<tr><td><code>{escape(a)}</code></td><td>{escape(b)}</td></tr>' for a, b in rows)
     return f'<h3>{title}</h3><table>{cells}</table>'
 
-
+# %% ../../nbs/tools/serve_docs.ipynb #03584396
 def _example(about: dict) -> str:
     "The example of an answer, where there is one."
     for response in about['responses'].values():

@@ -62,10 +62,11 @@ class ServedLog:
         self.closed, self.lost, self.trouble = False, 0, ''
         self.thread = threading.Thread(target=self._run, name='log', daemon=True)
 
-    @property
-    def waiting(self) -> int:
-        "Answers that are not yet on the disk."
-        return len(self.queue) + len(self.log.rows)
+# %% ../../nbs/tools/serve_log.ipynb #1d9e67a1
+@patch(as_prop=True)
+def waiting(self: ServedLog) -> int:
+    "Answers that are not yet on the disk."
+    return len(self.queue) + len(self.log.rows)
 
 # %% ../../nbs/tools/serve_log.ipynb #2610b2cb
 @patch
@@ -73,7 +74,7 @@ def start(self: ServedLog):
     "Begins to write."
     self.thread.start()
 
-
+# %% ../../nbs/tools/serve_log.ipynb #90ce9d49
 @patch
 def add(
     self: ServedLog,
@@ -91,7 +92,7 @@ def add(
         if len(self.queue) >= self.batch:
             self.changed.notify()
 
-
+# %% ../../nbs/tools/serve_log.ipynb #500007c6
 @patch
 def _lose(self: ServedLog, answers: int):
     self.lost += answers
@@ -111,7 +112,7 @@ def close(self: ServedLog, seconds: float = 20.0):
         self.queue.clear()
         self.log.rows = []
 
-
+# %% ../../nbs/tools/serve_log.ipynb #ffc37933
 @patch
 def _run(self: ServedLog):
     "The life of the thread."

@@ -32,7 +32,7 @@ class Metrics:
         self.to_log = prometheus.Gauge('soundclf_answers_to_log', 'Not yet on the disk', registry=r)
         self.events = {k: prometheus.Counter(*named, registry=r) for k, named in _EVENTS.items()}
 
-
+# %% ../../nbs/tools/serve_metrics.ipynb #6c89c62c
 _EVENTS = {
     'death': ('soundclf_worker_deaths', 'Workers replaced'),
     'logged': ('soundclf_logged_answers', 'Answers in the log'),
@@ -55,7 +55,7 @@ def observe(
     if event == 'death':
         show_line('A worker ended and was replaced.', sys.stderr)
 
-
+# %% ../../nbs/tools/serve_metrics.ipynb #42d79c7c
 @patch
 def text(
     self: Metrics,

@@ -157,7 +157,7 @@ class Received(NamedTuple):
     uploads: list[Upload]  # files
     fields: dict[str, str]  # the other parts of a form
 
-
+# %% ../../nbs/tools/serve_uploads.ipynb #a192e4a0
 class Space:
     "How many bytes of uploads may be on the disk at a time."
 

@@ -185,9 +185,8 @@ class Pool:
         observe: Callable[[str, float], None] = lambda event, value: None,  # of batches and deaths
         summaries: bool = False,  # of each sound, for a log
     ):
-        self.first, self.batch = first, batch
+        self.first, self.batch, self.seconds = first, batch, seconds
         self.new = partial(Worker, engine, first, seconds, summaries)
-        self.seconds = seconds
         self.line, self.observe = Line(most), observe
         self.threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(workers)]
         self.alive = 0  # workers
