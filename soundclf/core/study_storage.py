@@ -53,7 +53,7 @@ def _journal(path: Path):
         lock.release()
     return JournalStorage(backend)
 
-
+# %% ../../nbs/core/study_storage.ipynb #bbba7bf0
 def _cut_torn_line(path: Path):
     "Takes away a last line that a power cut left without its end: with it, no later line could be read."
     data = path.read_bytes()
