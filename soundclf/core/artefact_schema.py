@@ -123,6 +123,8 @@ _FIELDS = {
     'int8_sha256': _HASH,
     'config_sha256': _HASH,
 }
+
+# %% ../../nbs/core/artefact_schema.ipynb #2097e098
 _PARTS = {
     'features': _FEATURES,
     'predictions': {'rows': _COUNT, 'sha256': _HASH},

@@ -37,7 +37,7 @@ _TERMS = (
     'transform',
 )
 
-
+# %% ../../nbs/core/croissant.ipynb #5b0aa632
 def _document(name: str, about: dict, files: list[dict], records: list[dict]) -> dict:
     "A description of its parts."
     context = _CONTEXT | {term: f'cr:{term}' for term in _TERMS}
@@ -143,7 +143,8 @@ def _of_rows(name: str, rows: list[dict], table: dict) -> dict:
     sounds = _sounds([f'**/*{s}' for s in suffixes], kinds)
     labels = sorted({row['label'] for row in rows})
     about = {'description': f'{len(rows)} clips in {len(labels)} classes: {", ".join(labels)}.'}
-    columns = [c for c in _ABOUT if any(c in row for row in rows)]
+    known = set().union(*rows)
+    columns = [c for c in _ABOUT if c in known]
     return _document(name, about, [sounds, table], _records({c: ('table', c) for c in columns}))
 
 

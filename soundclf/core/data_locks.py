@@ -44,7 +44,7 @@ def _row(clip: dict, digest: str, base: str | Path) -> dict:
             row[column] = round(kind(value), 6)
     return row
 
-
+# %% ../../nbs/core/data_locks.ipynb #dbc0eae0
 def _text(name: str) -> str:
     "A name that can be written as UTF-8; its other bytes become codes."
     return str(name).encode('utf-8', 'surrogateescape').decode('utf-8', 'backslashreplace')
@@ -66,7 +66,7 @@ def _registered(dataset: str) -> str:
     name = dataset_name(dataset)
     return '' if name.startswith('own-') else name
 
-
+# %% ../../nbs/core/data_locks.ipynb #62c0d24c
 def lock_file(
     dataset: str,  # a data set's name, or the path of a folder or list
 ) -> Path:  # e.g. sounds.lock.json beside the folder sounds
@@ -89,7 +89,7 @@ def new_lock(
     about = {'format': _FORMAT, 'made': time.strftime('%Y-%m-%d', time.gmtime()), 'group_by': group_by}
     return about | {'sha256': sha256_of(rows), 'clips': rows}
 
-
+# %% ../../nbs/core/data_locks.ipynb #b6fa1cb3
 def write_lock(
     lock: dict,  # from `new_lock`
     file: str | Path,  # where to
@@ -127,7 +127,7 @@ def _is_lock(lock) -> bool:
         return False
     return isinstance(lock.get('clips'), list) and all(map(_is_row, lock['clips']))
 
-
+# %% ../../nbs/core/data_locks.ipynb #a6ad04b9
 def _is_row(row) -> bool:
     return isinstance(row, dict) and all(isinstance(row.get(k), kind) for k, kind in _FIELDS.items())
 

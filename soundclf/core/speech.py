@@ -119,7 +119,7 @@ def cached_speech(
 
     return np.load(cached(data_dir() / 'features' / f'speech-{key}.npy', make), mmap_mode='r')
 
-
+# %% ../../nbs/core/speech.ipynb #7aa65412
 def _embedded(paths: Sequence[str], speeds: Sequence[float]) -> np.ndarray:
     "The embeddings of some files."
     embed, found = SpeechEmbedding(), []
@@ -180,7 +180,7 @@ def _two_probabilities(
             _mean_answer(fit.fit((x - mean) / spread, y[train]), scaled, int(y.max()) + 1) for fit in fits
         ]
 
-
+# %% ../../nbs/core/speech.ipynb #0761a22a
 def _mean_answer(fit, scaled: np.ndarray, n_classes: int) -> np.ndarray:
     "The mean probabilities over speeds, 0 for a class that is not in the training rows."
     found = np.zeros((len(scaled), n_classes))
@@ -196,7 +196,8 @@ def speech_proba(
     probes: Sequence[Probe],  # what to fit
 ) -> list[np.ndarray]:  # probabilities [judged, classes], one array per probe
     "The probabilities of several probes, which share their fits."
-    vectors = {pool: pooled_looks(looks, pool) for pool in {p.pool for p in probes}}
+    pools = {probe.pool for probe in probes}
+    vectors = {pool: pooled_looks(looks, pool) for pool in pools}
     wanted = dict.fromkeys((p.pool, p.strength) for p in probes)
     fitted = {at: _two_probabilities(vectors[at[0]], y, train, judged, at[1]) for at in wanted}
     found = []
@@ -221,7 +222,7 @@ def choose_probe(
             right[i] += (proba.argmax(1) == y[outside]).sum()
     return probes[int(right.argmax())]
 
-
+# %% ../../nbs/core/speech.ipynb #ba6e3997
 def probe_speech(
     looks: np.ndarray,  # from `cached_speech`
     table: pd.DataFrame,  # its clips table

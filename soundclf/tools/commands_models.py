@@ -90,7 +90,7 @@ def _lock(config: dict) -> str:
 
     return lock_text(config['lock']) if 'lock' in config else ''
 
-
+# %% ../../nbs/tools/commands_models.ipynb #a369ddb1
 def _results(folder: Path) -> dict:
     "The accuracy and the report in a model's results."
     if not (folder / 'results.json').is_file():

@@ -73,7 +73,7 @@ def clips_of(
         show_line(left_out_text(left_out), sys.stderr)
     return table
 
-
+# %% ../../nbs/tools/commands_train.ipynb #17610f56
 def check_group_by(
     dataset: str,  # a data set's name, or a folder or CSV of your own
     group_by: str,  # what of a file's name tells its recording

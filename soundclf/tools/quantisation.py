@@ -49,7 +49,7 @@ def network_nodes(
     between = {n.name for n in graph.node if n.op_type in _BETWEEN} & after & before
     return [n.name for n in graph.node if n in layers or n.name in between]
 
-
+# %% ../../nbs/tools/quantisation.ipynb #3f16ed96
 def _reached(nodes, layers: list, ends) -> set[str]:
     "The names of the nodes that follow some layers, in the order of the nodes."
     values = set()
@@ -94,11 +94,10 @@ def quantise(
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     _, config = open_onnx(file)
-    model = onnx.load(file)
-    nodes = network_nodes(model.graph)
+    nodes = network_nodes(onnx.load(file).graph)
     with _quiet():
         quantize_static(
-            model,
+            onnx.load(file),
             target,
             _Reader(_batches(table, Features(**config['features']))),
             quant_format=QuantFormat.QDQ,
@@ -133,7 +132,7 @@ def _sealed(file: Path, config: dict) -> Path:
     seal_onnx(file)
     return file
 
-
+# %% ../../nbs/tools/quantisation.ipynb #0d8460b4
 @contextmanager
 def _quiet() -> Iterator[None]:
     "Keeps the advice of the quantiser to itself."
@@ -168,7 +167,7 @@ def measure(
     score = record.get('mean_average_precision') or record['accuracy']
     return Measured(file.stat().st_size, one, many, score['mean'])
 
-
+# %% ../../nbs/tools/quantisation.ipynb #c1853656
 def measured_lines(
     found: dict[str, Measured],  # by name
 ) -> list[str]:  # a table

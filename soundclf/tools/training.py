@@ -129,9 +129,14 @@ def train_model(
         else:
             runs = Path(runs or folder / 'runs')
             _train(table, name, folder, (kind, runs, seed, profile, epochs, sample_rate))
-        if lock := table.attrs.get('lock'):
-            write_config(read_config(folder) | {'lock': lock}, folder)
+        _name_lock(table, folder)
         return keep_training_hashes(table, folder).parent
+
+# %% ../../nbs/tools/training.ipynb #df049d0d
+def _name_lock(table: pd.DataFrame, folder: Path):
+    "Writes into a model which lock its clips had."
+    if lock := table.attrs.get('lock'):
+        write_config(read_config(folder) | {'lock': lock}, folder)
 
 # %% ../../nbs/tools/training.ipynb #88eb57cc
 def _train(table: pd.DataFrame, name: str, folder: Path, settings: tuple):
