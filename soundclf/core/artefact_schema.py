@@ -125,16 +125,13 @@ _FIELDS = {
 }
 
 # %% ../../nbs/core/artefact_schema.ipynb #2097e098
+_SIZE = _Number(1, 1024, whole=True)
 _PARTS = {
     'features': _FEATURES,
     'predictions': {'rows': _COUNT, 'sha256': _HASH},
     'answers': _ANSWERS,
     'lock': {'sha256': _HASH, 'made': _WORD, 'clips': _COUNT, 'differences': _COUNT},
-    'recipe': {
-        'kernel': _Number(1, 1024, whole=True),
-        'stride': _Number(1, 64, whole=True),
-        'filters': _Number(1, 1024, whole=True),
-    },
+    'recipe': {'kernel': _SIZE, 'stride': _Number(1, 64, whole=True), 'filters': _SIZE},
 }
 
 # %% ../../nbs/core/artefact_schema.ipynb #5989b7a9
