@@ -109,7 +109,7 @@ def known_examples(
         logs.append(np.log(np.maximum(proba.numpy(), 1e-12)))
     return {'labels': labels, 'embeddings': _text(embeddings), 'logs': _text(logs)}
 
-
+# %% ../../nbs/tools/web_model.ipynb #ce990abc
 def _text(rows: list[np.ndarray]) -> str:
     "Rows of numbers as base64."
     data = np.concatenate(rows).astype('<f4').tobytes() if rows else b''

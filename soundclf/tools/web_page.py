@@ -100,7 +100,7 @@ def _write_model(source: Path, target: Path, clips: str):
     about = page_config(source.resolve().name, config, width, len(known['labels']), digest)
     write_json(about, target / 'model.json')
 
-
+# %% ../../nbs/tools/web_page.ipynb #ddac3f97
 def _examples_from(source: Path, clips: str) -> pd.DataFrame:
     "The clips that may stand for a model's classes."
     from soundclf.core.datasets import load_dataset
