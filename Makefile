@@ -47,7 +47,7 @@ SPECIAL := 07_spoken_digits 08_waveform_cnn 09_audio_tagging 10_tabular_baseline
 CHAPTERS := $(GENERAL) $(if $(findstring /,$(DATASET)),,$(SPECIAL))
 DONE := $(CHAPTERS:%=$(RUNS)/%.ipynb)
 
-.PHONY: help install chapters reproduce test mutate reliability lint verify claims bench site app screenshots lab tensorboard
+.PHONY: help install chapters reproduce test mutate reliability lint verify claims bench site app screenshots web lab tensorboard
 .PHONY: readme export outputs clean audit replicate
 .DELETE_ON_ERROR:
 
@@ -163,6 +163,17 @@ app: $(READY) ## the app in a browser, for this machine only
 
 screenshots: $(READY) ## pictures of the app on real data (needs Chromium)
 	@$(BIN)/python scripts/screenshots.py
+
+WASM := web/node_modules/onnxruntime-web/dist
+
+web: ## the page that `soundclf export MODEL --web FOLDER` writes, into the package (needs npm)
+	@command -v npm > /dev/null || { echo "make web needs npm: install Node.js 18 or newer."; exit 1; }
+	@cd web && npm ci --silent
+	@mkdir -p soundclf/web
+	@cp web/*.html web/*.css web/*.js web/*.svg web/LICENSES.txt soundclf/web
+	@sed '/sourceMappingURL/d' $(WASM)/ort.wasm.bundle.min.mjs > soundclf/web/ort.js
+	@gzip -9nc $(WASM)/ort-wasm-simd-threaded.wasm > soundclf/web/ort-wasm.bin
+	@echo "The page is in soundclf/web ($$(du -sh --apparent-size soundclf/web | cut -f1))"
 
 lab: $(READY) ## JupyterLab on the notebooks
 	@$(BIN)/jupyter lab nbs

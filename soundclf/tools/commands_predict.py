@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.script import Param
 
-from ..core.files import SoundclfError, known_name
+from ..core.files import SoundclfError, known_name, read_json
 from ..core.headers import header_of
 from ..core.runtime import progress
 from ..core.sheets import GrowingFile, csv_line, to_cell
@@ -257,9 +257,14 @@ def export(
     model: str,  # a model's name or folder
     onnx: str = '',  # the file to write; default: model.onnx in the model's folder, or model.int8.onnx
     int8: bool = False,  # in whole numbers of eight bits, if that costs no more than a point of accuracy
-    clips: str = '',  # labelled sounds for --int8, best those of the training: a folder, CSV or data set
+    web: str = '',  # a folder for a web page that names sounds in a browser
+    clips: str = '',  # labelled sounds for --int8 or --web, best those of the training
 ) -> int:  # exit code
-    "Write a model as one ONNX file: waveform in, probabilities out."
+    "Write a model as one ONNX file, or as a web page: waveform in, probabilities out."
+    if web and (int8 or onnx):
+        raise SoundclfError('A page has a model file of its own: give --web without --int8 and --onnx.')
+    if web:
+        return _export_page(model, web, clips)
     if int8 or clips:
         return _export_int8(model, onnx, clips if int8 else '')
     from soundclf.tools.engines import export_onnx
@@ -283,4 +288,19 @@ def _export_int8(model: str, onnx: str, clips: str) -> int:
     for line in measured_lines(found):
         show_line(line)
     show_line(f'Made: {file}')
+    return 0
+
+# %% ../../nbs/tools/commands_predict.ipynb #699da61c
+def _export_page(model: str, folder: str, clips: str) -> int:
+    "Makes a page, and says what is in it."
+    from soundclf.tools.web_page import export_web
+
+    with kept(lambda: f'The page in {folder} is not whole: run the command again.'):
+        page = export_web(model, folder, clips)
+    size = sum(file.stat().st_size for file in page.parent.iterdir())
+    show_line(f'Made: {page.parent} ({size / 1e6:.1f} MB)')
+    known = read_json(page.parent / 'model.json')['known']
+    if not known:
+        show_line('It has no examples of its own classes: name a data set with --clips, to teach it more.')
+    show_line(f'Open it: python -m http.server --bind 127.0.0.1 --directory {page.parent}')
     return 0

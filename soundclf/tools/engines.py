@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ENGINES', 'FLOAT_FILE', 'INT8_FILE', 'network_builder', 'load_model', 'waveform_model',
-           'TorchEngine', 'open_model', 'current_export', 'export_onnx']
+           'TorchEngine', 'open_model', 'current_export', 'export_onnx', 'onnx_program']
 
 # %% ../../nbs/tools/engines.ipynb #bf67bd02
 import json
@@ -210,7 +210,9 @@ def export_onnx(
     kept = {k: config[k] for k in ('classes', 'features', 'kind', 'weights_sha256', 'answers') if k in config}
     file = Path(path or folder / 'model.onnx')
     with atomic_path(file) as tmp:
-        _onnx_program(folder, kept | {'sealed': True}).save(str(tmp))
+        model, features = waveform_model(folder, scored=True)
+        outputs = ['probabilities', 'unlike'] if model.unlike else ['probabilities']
+        onnx_program(model, features, outputs, kept | {'sealed': True}).save(str(tmp))
         seal_onnx(tmp)
     if file.resolve() == (folder / 'model.onnx').resolve():
         write_config(config | {'onnx_sha256': sha256_file(file)}, folder)
@@ -218,26 +220,22 @@ def export_onnx(
     return file
 
 # %% ../../nbs/tools/engines.ipynb #f7c9262e
-def _onnx_program(folder: Path, config: dict):
+def onnx_program(
+    model,  # a torch module that takes waveforms
+    features: Features,  # of its input
+    outputs: list[str],  # names of what it gives, in order
+    config: dict,  # what the file shall tell about it
+):  # an ONNX program
     "A model as an ONNX program with its configuration inside."
-    import warnings
-
     import torch
 
-    model, features = waveform_model(folder, scored=True)
-    outputs = ['probabilities', 'unlike'] if model.unlike else ['probabilities']
+    example = torch.zeros(2, features.channels, features.samples)
+    batch = {0: torch.export.Dim('batch', min=1, max=256)}
+    names = {'input_names': ['waveform'], 'output_names': outputs}
+    how = {'opset_version': 18, 'dynamo': True, 'verbose': False}
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        program = torch.onnx.export(
-            model,
-            (torch.zeros(2, features.channels, features.samples),),
-            input_names=['waveform'],
-            output_names=outputs,
-            opset_version=18,
-            dynamo=True,
-            verbose=False,
-            dynamic_shapes=({0: torch.export.Dim('batch', min=1, max=256)},),
-        )
+        program = torch.onnx.export(model, (example,), dynamic_shapes=(batch,), **names, **how)
     _clear_traces(program.model.graph)
     program.model.metadata_props['config'] = json.dumps(config)
     program.model.metadata_props['sha256'] = UNSEALED.decode()
