@@ -26,9 +26,10 @@ from .commands_audit import audit
 from .commands_check import check
 from .commands_data import data
 from .commands_drift import drift
+from .commands_export import export
 from .commands_listen import label, live
 from .commands_models import models
-from .commands_predict import export, predict
+from .commands_predict import predict
 from .commands_serve import serve
 from .commands_similar import embed, similar
 from .commands_train import evaluate, train
