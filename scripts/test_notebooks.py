@@ -5,14 +5,15 @@ work. Here a figure is drawn where a cell saves it. Two chapters are left out, b
 tests/test_pictures.py runs them as Jupyter does, with all their pictures.
 """
 
+import importlib
 import sys
 
 import execnb.shell
 import nbdev.test
 from matplotlib import pyplot as plt
+from nbdev.test import test_nb
 
 SKIPPED = r'^[_.]|^01_data|^02_transforms'
-test_nb = nbdev.test.test_nb
 
 
 def test_and_close(*args, **kw):
@@ -23,10 +24,14 @@ def test_and_close(*args, **kw):
     return found
 
 
-execnb.shell.set_matplotlib_formats = None  # the shell leaves the backend as it is
-nbdev.test.test_nb = test_and_close
-
-if __name__ == '__main__':
-    path = sys.argv[1] if len(sys.argv) > 1 else 'nbs'
+def main(path: str = 'nbs'):
+    "Tests one notebook, or a folder of them in two processes."
+    execnb.shell.set_matplotlib_formats = None  # the shell leaves the backend as it is
+    # A notebook's shell takes the place of `__main__`, so the processes find the function by its module.
+    nbdev.test.test_nb = importlib.import_module('test_notebooks').test_and_close
     workers = 0 if path.endswith('.ipynb') else 2
     nbdev.test.nbdev_test(path=path, n_workers=workers, timing=True, skip_file_re=SKIPPED)
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])
