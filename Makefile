@@ -15,6 +15,8 @@ export SOUNDCLF_MIRROR ?= $(MIRROR)
 # Chapters compute on this device: cpu, cuda, mps, or auto for the fastest that is there.
 export SOUNDCLF_DEVICE ?= $(DEVICE)
 export PYTHONHASHSEED := 0
+# Compiled modules are kept, whatever the environment says: a hundred processes would compile them anew.
+export PYTHONDONTWRITEBYTECODE :=
 export JUPYTER_PLATFORM_DIRS := 1
 # Freed buffers stay with the process: training asks for the same ones at every step.
 export MALLOC_MMAP_THRESHOLD_ := 33554432
@@ -45,8 +47,8 @@ SPECIAL := 07_spoken_digits 08_waveform_cnn 09_audio_tagging 10_tabular_baseline
 CHAPTERS := $(GENERAL) $(if $(findstring /,$(DATASET)),,$(SPECIAL))
 DONE := $(CHAPTERS:%=$(RUNS)/%.ipynb)
 
-.PHONY: help install chapters reproduce test mutate reliability lint verify claims bench site app screenshots lab tensorboard
-.PHONY: readme export outputs clean
+.PHONY: help install chapters reproduce test mutate reliability lint verify claims bench site app screenshots web lab tensorboard
+.PHONY: readme export outputs clean audit replicate
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -56,7 +58,8 @@ help: ## show this list
 
 install: $(READY) ## make .venv with everything pinned
 
-PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -q -c constraints.txt
+# Python compiles what it imports; pip would spend minutes on all 23,000 files first.
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-compile --progress-bar on -q -c constraints.txt
 TOO_OLD := soundclf needs Python 3.10 or newer: set PYTHON=python3.11, say.
 
 $(READY): constraints.txt settings.ini setup.py pyproject.toml
@@ -101,10 +104,10 @@ reproduce: $(READY) ## run every chapter end to end: figures, results.json, pict
 lint: $(READY) ## the house style, the layers of the modules, clean and exported notebooks
 	@echo "== style (ruff)"
 	@$(BIN)/ruff check -q
-	@echo "== layers (import-linter)"
-	@found=$$($(BIN)/lint-imports 2>&1) || { echo "$$found"; exit 1; }
-	@echo "== notebooks are clean, exported, and show every figure"
-	@$(BIN)/python scripts/check.py
+	@echo "== layers (import-linter); notebooks are clean, exported, and show every figure"
+	@$(BIN)/lint-imports > $(VENV)/.layers 2>&1 & layers=$$!; failed=0; \
+	    $(BIN)/python scripts/check.py || failed=1; \
+	    wait $$layers || { cat $(VENV)/.layers; failed=1; }; exit $$failed
 
 test: export MPLBACKEND := Agg
 test: export SOUNDCLF_QUIET := 1
@@ -115,9 +118,9 @@ test: export SOUNDCLF_JOBS := 1
 test: export OMP_NUM_THREADS := 1
 test: lint ## lint, the examples in every notebook, pytest
 	@echo "== the examples in every notebook (nbdev_test)"
-	@$(BIN)/nbdev_test --path nbs --n_workers 2 --timing 2>&1 | cut -c1-300
+	@$(BIN)/python scripts/test_notebooks.py 2>&1 | cut -c1-300
 	@echo "== pytest"
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations 8 tests
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations 40 tests
 
 mutate: $(READY) ## break a hundred lines, one at a time, and tell which test notices (takes hours)
 	@$(BIN)/python tests/mutate.py
@@ -130,6 +133,13 @@ verify: $(READY) ## run the profile twice from nothing, hashes in another order:
 
 claims: $(READY) ## recompute every claim from the tracked predictions, in seconds
 	@$(BIN)/python scripts/claims.py
+
+replicate: export CLAIM := $(CLAIM)
+replicate: $(READY) ## train a claim's models again (CLAIM='words of a claim'), and say which tier it reached
+	@$(BIN)/python scripts/replicate.py "$$CLAIM"
+
+audit: $(READY) ## leaks and shortcuts of every data set here, and what our network loses without them
+	@$(BIN)/python scripts/audit.py
 
 bench: $(READY) ## speed and memory, as ratios against baselines measured in the same run
 	@$(BIN)/python scripts/bench.py "$$DATASET"
@@ -153,6 +163,17 @@ app: $(READY) ## the app in a browser, for this machine only
 
 screenshots: $(READY) ## pictures of the app on real data (needs Chromium)
 	@$(BIN)/python scripts/screenshots.py
+
+WASM := web/node_modules/onnxruntime-web/dist
+
+web: ## the page that `soundclf export MODEL --web FOLDER` writes, into the package (needs npm)
+	@command -v npm > /dev/null || { echo "make web needs npm: install Node.js 18 or newer."; exit 1; }
+	@cd web && npm ci --silent
+	@mkdir -p soundclf/web
+	@cp web/*.html web/*.css web/*.js web/*.svg web/LICENSES.txt soundclf/web
+	@sed '/sourceMappingURL/d' $(WASM)/ort.wasm.bundle.min.mjs > soundclf/web/ort.js
+	@gzip -9nc $(WASM)/ort-wasm-simd-threaded.wasm > soundclf/web/ort-wasm.bin
+	@echo "The page is in soundclf/web ($$(du -sh --apparent-size soundclf/web | cut -f1))"
 
 lab: $(READY) ## JupyterLab on the notebooks
 	@$(BIN)/jupyter lab nbs

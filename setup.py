@@ -32,7 +32,7 @@ setup(
     url=cfg['git_url'],
     packages=[*find_packages(include=['soundclf', 'soundclf.*']), 'soundclf.manifests'],
     package_dir={'soundclf.manifests': 'data/manifests'},
-    package_data={'soundclf': ['models/*/*', 'examples/*'], 'soundclf.manifests': ['*.sha256']},
+    package_data={'soundclf': ['models/*/*', 'examples/*', 'web/*'], 'soundclf.manifests': ['*.sha256']},
     install_requires=words('requirements'),
     extras_require=extras,
     entry_points={

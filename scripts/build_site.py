@@ -21,6 +21,9 @@ from pathlib import Path
 import soundfile as sf
 from build_reference import write_reference
 
+from soundclf.core.files import SoundclfError
+from soundclf.tools.web_page import built_page, export_web
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / 'runs' / 'site'
 SITE = ROOT / 'site'
@@ -98,7 +101,26 @@ def front_page() -> str:
     parts = {'The book': chapters, 'What the chapters stand on': _names('core')}
     parts |= {'What is built on them': _names('tools'), 'Reference': ['reference/index']}
     tables = [toc(title, names) for title, names in parts.items()]
+    if has_page():
+        text = text.replace('\n## ', f'\n{TRY}\n\n## ', 1)
     return text + '\n' + '\n'.join(tables)
+
+
+TRY = '<p><a href="try/index.html"><b>Try it</b>: name a sound in your browser. No sound leaves it.</a></p>'
+
+
+def has_page() -> bool:
+    "Whether `make web` has built the page of a model."
+    try:
+        return built_page().is_dir()
+    except SoundclfError:
+        return False
+
+
+def write_try():
+    "The page of the shipped model beside the book; its examples come from the clips of the last full run."
+    if has_page():
+        export_web('scratch', SITE / 'try', 'esc50-10' if EXECUTED.exists() else '')
 
 
 def _elsewhere(found: re.Match) -> str:
@@ -130,6 +152,7 @@ def build():
     (PAGES / 'index.md').write_text(front_page(), encoding='utf-8')
     sphinx = [sys.executable, '-m', 'sphinx', '-q', '-b', 'html', '-j', '2', str(PAGES), str(SITE)]
     subprocess.run(sphinx, check=True)
+    write_try()
     print(f'The book is in {SITE.relative_to(ROOT)}/index.html')
 
 

@@ -115,20 +115,23 @@ def long_modules(most: int = 300, widest: int = 110) -> Iterator[str]:
             yield f'{path.relative_to(ROOT)} has a line of more than {widest} characters'
 
 
-def readme_problem() -> list[str]:
+def start_readme() -> subprocess.Popen:
+    "The check of the README, which runs while the rest is checked."
     command = [sys.executable, str(ROOT / 'scripts' / 'readme.py'), 'check']
-    found = subprocess.run(command, capture_output=True, text=True)
-    if not found.returncode:
-        return []
-    return [found.stdout.strip() or found.stderr.strip()[-500:]]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def readme_problem(check: subprocess.Popen) -> list[str]:
+    out, err = check.communicate()
+    return [out.strip() or err.strip()[-500:]] if check.returncode else []
 
 
 if __name__ == '__main__':
-    problems = []
+    readme, problems = start_readme(), []
     for path in notebooks():
         problems += untidy(path)
     problems += [*picture_problems(), *long_modules()]
     problems += [f'{f} is not what `make export` makes of it: run it' for f in stale_files()]
-    problems += readme_problem()
+    problems += readme_problem(readme)
     print('\n'.join(problems) or 'notebooks, modules, figures and README agree')
     sys.exit(bool(problems))

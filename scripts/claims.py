@@ -1,7 +1,7 @@
 """Recomputes every claim from the tracked predictions: python scripts/claims.py [write]
 
-A claim is an accuracy with its interval over groups, or the order of two models. `write` makes
-figures/claims.json anew; without it, one changed digit is an error."""
+A claim is an accuracy with its interval over groups, the order of two models, or the spread of several seeds.
+`write` makes figures/claims.json anew; without it, one changed digit is an error."""
 
 import json
 import sys
@@ -41,6 +41,8 @@ ORDERS = [  # data set, model, the one that is said to be better
 BITWISE = 'bitwise on one kind of CPU'
 RETRAINED = 'within the interval when trained again elsewhere'
 CONCLUSION = 'the order of two models'
+SEED = 'another seed on a GPU'
+SPREAD = 'the range of several seeds on a GPU'
 
 
 def file_of(dataset: str, model: str, suffix: str = '') -> Path:
@@ -108,6 +110,35 @@ def orders() -> list[dict]:
     return [order_claim(*order) for order in there]
 
 
+def seeds() -> list[tuple[dict, dict]]:
+    "(claim, its record in devices.json) of every training on a GPU."
+    dataset, made_in = 'esc50-10', 'scripts/devices.py'
+    machines = read_json(ROOT / 'figures' / dataset / 'devices.json')['machines']
+    rows, found = [row for m in machines for row in m.get('folds_gpu', ())], []
+    for row in rows:
+        suffix = f', GPU, seed {row["seed"]}'
+        claim = accuracy_claim(dataset, row['model'], suffix, 'five_folds')
+        claim['claim'] += suffix
+        accuracy = {'mean': row['accuracy']}
+        record = {'accuracy': accuracy, 'accuracy_by_group': {k: row[k] for k in ('low', 'high')}}
+        found.append((claim | {'tier': SEED, 'made_in': made_in}, record))
+    return found
+
+
+def spreads(of_seeds: list[dict]) -> list[dict]:
+    "The mean of each model's seeds, between the lowest and the highest."
+    found = []
+    for name in dict.fromkeys(claim['claim'].partition(', GPU')[0] for claim in of_seeds):
+        rows = [c for c in of_seeds if c['claim'].startswith(f'{name}, GPU')]
+        values = [c['value'] for c in rows]
+        if len(values) > 1:
+            claim = {'claim': f'{name}, mean and range of {len(values)} seeds on a GPU'}
+            claim |= digits(sum(values) / len(values), min(values), max(values))
+            more = {'tier': SPREAD, 'made_in': rows[0]['made_in']}
+            found.append(claim | more | {'predictions': [c['predictions'] for c in rows]})
+    return found
+
+
 def unlike_results(made: list[tuple[dict, dict]]) -> list[str]:
     "The claims whose digits are not those of results.json."
     wrong = []
@@ -141,11 +172,12 @@ def as_text(claim: dict) -> str:
 
 
 def main() -> int:
-    found = accuracies()
-    made = [claim for claim, _ in found] + orders()
+    found, of_seeds = accuracies(), seeds()
+    made = [claim for claim, _ in found + of_seeds] + orders()
+    made += spreads([claim for claim, _ in of_seeds])
     if sys.argv[1:] == ['write']:
         write_json(made, FILE)
-    wrong = unlike_results(found) + unlike_claims(made)
+    wrong = unlike_results(found + of_seeds) + unlike_claims(made)
     for sentence in wrong:
         print(sentence)
     for claim in made if not wrong else ():

@@ -2,7 +2,8 @@
 
 Starts a server, sends it mixed requests from several clients, and kills a worker in the middle. Prints
 throughput, latencies, memory, and the throughput as a ratio to `Classifier.predict_many` on the same files.
-Ends with 1 if an answer was wrong or lost, or if memory grew by more than a tenth after the first minute."""
+Ends with 1 if an answer was wrong or lost, or if memory grew by more than a tenth after the first minute.
+A run of ten minutes writes figures/serve.json, which the notebook of the server shows."""
 
 import argparse
 import io
@@ -24,6 +25,7 @@ import httpx
 import numpy as np
 import psutil
 import soundfile as sf
+from joblib import cpu_count
 
 ROOT = Path(__file__).parents[1]
 COMMAND = 'from soundclf.tools.commands import main\nif __name__ == "__main__": main()\n'
@@ -196,11 +198,6 @@ class Speed:
     seconds: float
     cpu: float  # seconds of all cores
 
-    def __str__(self):
-        return (
-            f'{self.clips / self.seconds:.1f} clips/s, {1000 * self.cpu / self.clips:.1f} ms of CPU per clip'
-        )
-
 
 def baseline(clf, sounds: list[Path]) -> tuple[list[dict], Speed]:
     "The right answers, and how fast `predict_many` gives them."
@@ -216,28 +213,44 @@ def middle(rows: list[tuple], start: float, end: float) -> np.ndarray:
     return np.median(part, axis=0)
 
 
-def report(load: Load, rows: list, speed: Speed, direct: list[Speed], text: str) -> bool:
-    "Prints what was measured; returns whether all is well."
-    print(f'{dict(load.counts)} in {speed.seconds:.0f} s; wrong or lost: {len(load.wrong)}')
-    print(*load.wrong[:5], sep='\n')
-    p50, p95, p99 = np.percentile(load.seconds, (50, 95, 99))
-    print(f'requests: p50 {p50:.3f} s, p95 {p95:.3f} s, p99 {p99:.3f} s; mean batch {batch_size(text):.1f}')
-    print(
-        f'server: {speed}',
-        *(f'predict_many {when}: {s}' for when, s in zip(('before', 'after'), direct)),
-        sep='\n',
-    )
+def record(load: Load, rows: list, speed: Speed, direct: list[Speed], text: str) -> dict:
+    "What was measured, for `figures/serve.json`."
     mean = sum(s.clips for s in direct) / sum(s.seconds for s in direct)
-    print(f'ratio to predict_many: {speed.clips / speed.seconds / mean:.2f}')
+    p50, p95, p99 = (round(float(p), 3) for p in np.percentile(load.seconds, (50, 95, 99)))
     early, late = middle(rows, 0.05, 0.15), middle(rows, 0.9, 1)
-    for name, i in (('server', 1), ('workers', 2)):
-        first, last = (f'{row[i]:.0f} MB at {row[0]:.0f} s' for row in (early, late))
-        print(f'memory of the {name}: {first}, {last}')
-    return not load.wrong and late[1] <= 1.1 * early[1]
+    lost = sum(text.startswith('lost') for text in load.wrong)
+    return {
+        'cores': cpu_count(),
+        'minutes': round(speed.seconds / 60, 1),
+        'clips': speed.clips,
+        'clips_per_s': round(speed.clips / speed.seconds, 1),
+        'predict_many_clips_per_s': round(mean, 1),
+        'ratio': round(speed.clips / speed.seconds / mean, 3),
+        'cpu_ms_per_clip': round(1000 * speed.cpu / speed.clips, 2),
+        'predict_many_cpu_ms_per_clip': round(1000 * direct[0].cpu / direct[0].clips, 2),
+        'request_s': {'p50': p50, 'p95': p95, 'p99': p99},
+        'mean_batch': round(batch_size(text), 1),
+        'wrong': len(load.wrong) - lost,
+        'lost': lost,
+        'refused': load.counts['refused'],
+        'told_to_try_again': load.counts['told to try again'],
+        'workers_killed': 1,
+        'server_mb': {'after_a_tenth': round(float(early[1])), 'at_the_end': round(float(late[1]))},
+        'workers_mb': {'after_a_tenth': round(float(early[2])), 'at_the_end': round(float(late[2]))},
+    }
+
+
+def report(load: Load, found: dict) -> bool:
+    "Prints what was measured; returns whether all is well."
+    print(*load.wrong[:5], sep='\n')
+    print(*(f'{k}: {v}' for k, v in found.items()), sep='\n')
+    memory = found['server_mb']
+    return not load.wrong and memory['at_the_end'] <= 1.1 * memory['after_a_tenth']
 
 
 def measure(folder: Path, args: argparse.Namespace) -> bool:
     "Measures and reports; returns whether all is well."
+    from soundclf.core.files import write_json
     from soundclf.tools.classifier import Classifier
 
     sounds = make_sounds(folder, args.sounds)
@@ -254,7 +267,15 @@ def measure(folder: Path, args: argparse.Namespace) -> bool:
     server.send_signal(signal.SIGINT)
     print(f'the server ended with {server.wait(60)}')
     _, after = baseline(clf, sounds)
-    return report(load, rows, speed, [before, after], text)
+    found = record(load, rows, speed, [before, after], text)
+    if args.minutes >= 10:
+        write_json(settings_of(args) | found, ROOT / 'figures' / 'serve.json')
+    return report(load, found)
+
+
+def settings_of(args: argparse.Namespace) -> dict:
+    "How the load was made."
+    return {'clients': args.clients, 'files_per_request': args.files, 'share_of_bad_requests': args.bad}
 
 
 def main():

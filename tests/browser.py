@@ -12,6 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
+MOST = 600_000  # milliseconds after which a page is no longer slow, but hangs
 QUIET = [
     '--no-sandbox',
     '--disable-gpu',
@@ -50,15 +51,15 @@ def serve(home: Path):
         stderr=subprocess.DEVNULL,
     )
     try:
-        for _ in range(120):
+        for _ in range(1200):
             with contextlib.suppress(OSError):
-                urllib.request.urlopen(f'http://127.0.0.1:{port}/_stcore/health', timeout=1)
+                urllib.request.urlopen(f'http://127.0.0.1:{port}/_stcore/health', timeout=60)
                 break
             time.sleep(0.5)
         yield f'http://127.0.0.1:{port}'
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(MOST / 1000)
 
 
 @contextlib.contextmanager
@@ -75,26 +76,32 @@ def open_browser(microphone: Path | None = None):
             browser.close()
 
 
-def settle(page, seconds: float = 90):
+def settle(page):
     "Waits until the page has stopped working; fails if it shows an exception."
     page.wait_for_timeout(700)
-    page.wait_for_selector('[data-testid="stStatusWidget"]', state='detached', timeout=seconds * 1000)
-    page.wait_for_selector('[data-testid="stSpinner"]', state='detached', timeout=seconds * 1000)
+    page.wait_for_selector('[data-testid="stStatusWidget"]', state='detached', timeout=MOST)
+    page.wait_for_selector('[data-testid="stSpinner"]', state='detached', timeout=MOST)
     page.wait_for_timeout(500)
     assert page.locator('[data-testid="stException"]').count() == 0, page.locator(
         '[data-testid="stException"]'
     ).first.inner_text()
 
 
-def go(page, address: str, name: str):
-    "Opens one page of the app."
+def go(page, address: str, name: str = ''):
+    "Opens the app anew, and one of its pages."
     page.goto(address)
-    page.get_by_text('Classify', exact=True).first.wait_for(timeout=90_000)
+    page.get_by_text('Classify', exact=True).first.wait_for(timeout=MOST)
     settle(page)
+    if name:
+        turn_to(page, name)
+
+
+def turn_to(page, name: str):
+    "Chooses a page of the app that is open."
     page.locator('section[data-testid="stSidebar"] label', has_text=name).click()
     settle(page)
     title = 'What is this sound?' if name == 'Start' else name
-    page.get_by_role('heading', name=title, exact=True).wait_for(timeout=60_000)
+    page.get_by_role('heading', name=title, exact=True).wait_for(timeout=MOST)
 
 
 def record(page, seconds: float):

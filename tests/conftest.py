@@ -3,6 +3,22 @@
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples in every run, and no limit of time, which a busy machine would not keep.
+kinds = {'deadline': None, 'derandomize': True, 'max_examples': 40, 'database': None}
+settings.register_profile('steady', suppress_health_check=[HealthCheck.too_slow], **kinds)
+settings.load_profile('steady')
+
+# Files that take longest come first, so that two workers end together.
+LONGEST = ('app', 'serve', 'leaks', 'audit', 'verify', 'pictures', 'predict', 'artefacts', 'unknown')
+
+
+def pytest_collection_modifyitems(items):
+    "The tests of a file stay together and in their order."
+    rank = {f'test_{name}.py': i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
 
 
 @pytest.fixture

@@ -86,6 +86,27 @@ LEAKS = [
     ('core/calibration', 'fit_temperature(proba[~here], y[~here])', 'fit_temperature(proba[here], y[here])'),
     ('core/conformal', 'conformal_limits(predictions[fold != f]', 'conformal_limits(predictions[fold == f]'),
     ('tools/left_out', 'train = np.intersect1d(split.train, study.rows)', 'train = study.rows'),
+    ('tools/left_out', 'examples = strange[~here] if', 'examples = strange if'),
+    (
+        'tools/left_out',
+        '_terms_left_out(study, run, split) for',
+        '_terms_left_out(study, study.final, split) for',
+    ),
+    ('tools/fitting', '_answers(predictions, known)', '_answers(predictions, others)'),
+    ('tools/fitting', 'honest = calibrated(predictions)', 'honest = table'),
+    ('tools/drift_report', '.assign(**{c: known[c].to_numpy()[places[seen]] for c in columns})', ''),
+    (
+        'core/shortcuts',
+        'forest.fit(x.to_numpy()[split.train], table.label.iloc[split.train])',
+        'forest.fit(x.to_numpy(), table.label)',
+    ),
+    ('core/shortcut_losses', '_fitted(x[split.train], y[split.train])', '_fitted(x, y)'),
+    (
+        'core/learning_curve',
+        'training_part(table, split.train, share, draw, only)',
+        'training_part(table, np.arange(len(table)), share, draw, only)',
+    ),
+    ('core/audit', 'table = merge_groups(table, pairs).reset_index(drop=True)', 'table = table.copy()'),
     ('core/animals', "if by == 'recording':", "if by == 'file':"),
     ('core/tags', 'groups = meta.freesound_id.to_list()', 'groups = meta.fname.to_list()'),
     (
@@ -170,6 +191,12 @@ METRICS = [
     ('eval_confusion', "order = {'clips': False,", "order = {'clips': True,"),
     ('audio_tagging', 'np.where(rank < 3, 1 / (rank + 1), 0)', 'np.where(rank < 3, 1.0, 0)'),
     ('core/tracking', 'ascending=[False, True]', 'ascending=[True, True]'),
+    ('core/conformal', '(len(names) + 1)', 'len(names)'),
+    ('core/unknown', 'np.quantile(known, kept,', 'np.quantile(unknown, kept,'),
+    ('core/drift', ".drop_duplicates('source')\n\n\n", '\n\n\n'),
+    ('core/drift', 'holm(table.p[compared])', 'table.p[compared]'),
+    ('core/audit', "'leaks': crossing_copies + len(near['across'])", "'leaks': crossing_copies"),
+    ('tools/fitting', 'if calibration_error(calibrated(predictions)) >=', 'if 1 <'),
 ]
 
 # What protects files and machines is gone.
@@ -178,6 +205,21 @@ SAFETY = [
     ('tools/labels', "with locked(file.with_name(f'.{file.name}')):", 'if True:'),
     ('core/fetch', 'if found != digest:', 'if False:'),
     ('core/jobs', 'return 1 if _INSIDE else int(asked)', 'return int(asked)'),
+    ('core/jobs', 'all(map(_is_free, _ticket(slots))) and ', ''),
+    ('core/unknown', 'if hashlib.sha256(data).hexdigest() != digest:', 'if False:'),
+    ('tools/answer_log', 'self.written + len(self.rows)', 'self.written'),
+    (
+        'tools/serve_limits',
+        'if not hmac.compare_digest(given.strip().encode(), token.encode()):',
+        'if not given.strip():',
+    ),
+    (
+        'tools/serve_limits',
+        "if name != 'localhost' and not _is_loopback_address(name):",
+        'if False:',
+    ),
+    ('tools/serve_limits', 'if origin and urlsplit(origin).netloc != host:', 'if False:'),
+    ('tools/serve_uploads', 'if len(self.uploads) == self.most_files:', 'if False:'),
     ('core/checks', "return {'nan': ''}", 'return {}'),
     ('tools/models', 'if (package_models() / name).exists():', 'if False:'),
     ('tools/app_uploads', 'if i >= MOST_UPLOADS:', 'if False:'),

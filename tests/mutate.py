@@ -9,6 +9,7 @@ import functools
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,7 @@ SETTINGS = {
 }
 GUARDS = 'tests/test_leaks.py tests/test_properties.py'
 LEAK = 'tests/test_leaks.py -k '
+LEFT = 'tests/test_left_out.py'
 PROPERTIES = 'tests/test_properties.py'
 FIRST = {  # module -> the part of the guards that knows it best
     'audio_tagging': LEAK + 'tagger',
@@ -70,20 +72,33 @@ FIRST = {  # module -> the part of the guards that knows it best
 }
 MORE = {  # start of a module's name -> tests beside its notebook and the guards
     'audio_tagging': 'tests/test_audio_tagging.py',
+    'core/audit': 'tests/test_audit.py',
     'core/backbones': 'tests/test_backbones.py',
+    'core/calibration': 'tests/test_unknown.py -k fold',
+    'core/conformal': 'tests/test_unknown.py -k fold',
+    'core/drift': LEFT + ' tests/test_drift.py -k "comparisons or source"',
     'core/esc50': 'tests/test_fetch.py',
     'core/fetch': 'tests/test_fetch.py',
     'core/keys': 'tests/test_keys.py',
+    'core/jobs': 'tests/test_side_by_side.py',
+    'core/learning_curve': 'tests/test_figures.py',
     'core/loop': 'tests/test_scratch_cnn.py',
     'core/runs': 'tests/test_scratch_cnn.py',
+    'core/shortcut_losses': LEFT,
+    'core/shortcuts': 'tests/test_figures.py',
     'core/store': 'tests/test_audio_tagging.py',
     'core/tags': 'nbs/09_audio_tagging.ipynb',
     'core/wave_augment': 'tests/test_waveform_cnn.py',
     'scratch_cnn': 'tests/test_scratch_cnn.py',
+    'tools/answer_log': 'tests/test_drift.py -k killed',
     'tools/app': 'tests/test_app.py',
     'tools/classifier': 'tests/test_predict.py',
     'tools/commands': 'tests/test_predict.py',
+    'tools/drift_report': LEFT,
     'tools/engines': 'tests/test_predict.py',
+    'tools/fitting': LEFT + ' tests/test_unknown.py -k "coverage or threshold_is or does_not_help"',
+    'tools/left_out': LEFT,
+    'tools/serve': 'tests/test_serve.py -k "token or refusals"',
     'tools/labels': 'tests/test_predict.py',
     'waveform_cnn': 'tests/test_waveform_cnn.py',
 }
@@ -153,7 +168,7 @@ def run_check(folder: Path, check: str) -> str:  # the test that failed; empty w
         command = [str(programs / 'nbdev_test'), '--path', check, '--n_workers', '0']
     else:
         quick = ['-x', '-q', '-p', 'no:cacheprovider', '--no-header', '--tb=no']
-        command = [sys.executable, '-m', 'pytest', *quick, *check.split()]
+        command = [sys.executable, '-m', 'pytest', *quick, *shlex.split(check)]
     env = os.environ | SETTINGS | {'PYTHONPATH': str(folder), 'SOUNDCLF_DATA': str(folder / 'data')}
     options = {'cwd': folder, 'env': env, 'capture_output': True, 'text': True, 'timeout': PATIENCE}
     try:

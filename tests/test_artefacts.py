@@ -2,8 +2,7 @@
 
 import json
 import os
-import subprocess
-import sys
+import resource
 import threading
 import time
 import warnings
@@ -15,11 +14,13 @@ from shutil import copytree
 import numpy as np
 import pytest
 import soundfile as sf
+import torch
+from processes import Started
 
 from soundclf.core.artefact_schema import config_digest, read_config, write_config
 from soundclf.core.esc50 import synthetic
 from soundclf.core.files import SoundclfError, read_json
-from soundclf.core.runs import finished_run, run_once, weight_hashes
+from soundclf.core.runs import finished_run, run_once, save_artefact, weight_hashes, write_state
 from soundclf.core.splits import fold_splits
 from soundclf.scratch_cnn import train_split
 from soundclf.tools.classifier import Classifier
@@ -551,22 +552,18 @@ def test_a_judged_clip_without_numbers_is_named(tiny, tmp_path, monkeypatch):
 
 # One process per run
 
-TRAIN = """
-import sys
-sys.path.insert(0, {tests!r})
-from test_artefacts import COARSE, FAST, fold_splits, synthetic, train_split, weight_hashes
-table = synthetic(per_fold=2)
-epochs = []
-split = fold_splits(table)[0]
-run = train_split(table, split, FAST, COARSE, sys.argv[1], watch=lambda e, _: epochs.append(e))
-print(len(epochs), weight_hashes([run])[0], len(run.losses), len(run.accuracies))
-"""
+def train(folder):
+    "Trains the run, and prints how many epochs that took, and what came of it."
+    table = synthetic(per_fold=2)
+    epochs = []
+    split = fold_splits(table)[0]
+    run = train_split(table, split, FAST, COARSE, folder, watch=lambda epoch, _: epochs.append(epoch))
+    print(len(epochs), weight_hashes([run])[0], len(run.losses), len(run.accuracies))
 
 
 def test_two_processes_train_a_run_once(trained, tmp_path):
-    command = [sys.executable, '-c', TRAIN.format(tests=str(ROOT / 'tests')), str(tmp_path)]
-    pair = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(2)]
-    said = [p.communicate(timeout=120)[0].split() for p in pair]
+    pair = [Started(train, str(tmp_path)) for _ in range(2)]
+    said = [out.decode().split() for _, out, _ in [process.end() for process in pair]]
     assert sorted(int(epochs) for epochs, *_ in said) == [0, 12]
     assert {digest for _, digest, *_ in said} == set(weight_hashes([trained]))
     assert said[0][2:] == said[1][2:] == ['12', '12']  # losses and accuracies of one course
@@ -609,36 +606,28 @@ def test_a_run_that_fails_gives_its_lock_back(trained, tmp_path):
 
 # A full disk
 
-FULL = """
-import resource, signal, sys
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-import torch
-from torch import nn
-from soundclf.core.files import SoundclfError
-from soundclf.core.runs import save_artefact, write_state
-folder = Path(sys.argv[1])
-net = nn.Linear(200, 200)
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-for write in (lambda: write_state(net.state_dict(), folder / 'checkpoint.pt'),
-              lambda: save_artefact(net, {{'classes': ['a']}}, folder)):
-    try:
-        write()
-        print('written')
-    except SoundclfError as e:
-        print(e)
-"""
+def write_beyond_a_limit(folder):
+    "Tries to write a checkpoint and an artefact that are too large; prints what is said."
+    net = torch.nn.Linear(200, 200)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    for write in (
+        lambda: write_state(net.state_dict(), folder / 'checkpoint.pt'),
+        lambda: save_artefact(net, {'classes': ['a']}, folder),
+    ):
+        try:
+            write()
+            print('written')
+        except SoundclfError as e:
+            print(e)
 
 
 def test_a_full_disk_is_a_sentence_and_the_old_files_stay(tmp_path):
     names = ('checkpoint.pt', 'model.safetensors', 'config.json')
     for name in names:
         (tmp_path / name).write_text('old')
-    command = [sys.executable, '-c', FULL.format(tests=str(ROOT / 'tests')), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    checkpoint, artefact = done.stdout.splitlines()
+    code, out, err = Started(write_beyond_a_limit, tmp_path).end()
+    assert code == 0, err
+    checkpoint, artefact = out.decode().splitlines()
     assert 'checkpoint.pt' in checkpoint and 'model.safetensors' in artefact
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(names)
     assert all(p.read_text() == 'old' for p in tmp_path.iterdir())

@@ -4,11 +4,8 @@ import errno
 import multiprocessing
 import os
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
-import textwrap
 import time
 from pathlib import Path
 
@@ -17,6 +14,7 @@ import pandas as pd
 import pytest
 import soundfile as sf
 import torch
+from processes import HANGS, Started
 from told import told
 
 from soundclf.core import arrays, disk, embeddings, features, files, store
@@ -61,27 +59,6 @@ def mounted():
     where.rmdir()
 
 
-def child(code, *args, **kw):
-    "A process that runs some code after the usual imports."
-    head = """
-    import os, sys, time
-    from pathlib import Path
-    from soundclf.core import files
-    where, *paths = sys.argv[1:]
-    """
-    text = textwrap.dedent(head) + textwrap.dedent(code)
-    words = [sys.executable, '-c', text, *map(str, args)]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kw)
-
-
-WITH_FEATURES = """
-import numpy as np
-from soundclf.core import arrays, features
-from soundclf.core.audio import Features
-mel = Features(sample_rate=8000, duration=0.5, n_fft=512, hop_length=128, n_mels=16, f_max=4000.0)
-"""
-
-
 def litter(folder):
     names = [p.name for p in Path(folder).rglob('*')]
     return [name for name in names if name.startswith('.') or name.endswith(('.part', '.done'))]
@@ -116,45 +93,39 @@ def test_a_full_disk_is_one_sentence_and_the_old_file_stays(mounted, name):
     assert os.listdir(file.parent) == [name]
 
 
-LIMITED = WITH_FEATURES + """
-import resource
-resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
-
 def refused(make):
-    try:
+    with pytest.raises(SoundclfError, match='No space is left on the disk for'):
         make()
-    except files.SoundclfError as e:
-        assert 'No space is left on the disk for' in str(e), e
-        return
-    raise AssertionError('nothing was said')
 
-def save(path):
-    with files.atomic_path(path) as tmp:
-        np.save(tmp, np.zeros(400_000))
 
-file = Path(where) / 'x.npy'
-file.write_text('old')
-refused(lambda: save(file))
-assert file.read_text() == 'old'
-refused(lambda: arrays.PartialArray(Path(where) / 'y.npy', 400, (1000,)))
-del os.posix_fallocate  # as where the system has none
-refused(lambda: arrays.PartialArray(Path(where) / 'y.npy', 400, (1000,)))
-assert os.listdir(where) == ['x.npy'], os.listdir(where)
-"""
+def _write_beyond_a_limit(where):
+    import resource
+
+    def save(path):
+        with atomic_path(path) as tmp:
+            np.save(tmp, np.zeros(400_000))
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+    file = where / 'x.npy'
+    file.write_text('old')
+    refused(lambda: save(file))
+    assert file.read_text() == 'old'
+    refused(lambda: arrays.PartialArray(where / 'y.npy', 400, (1000,)))
+    del os.posix_fallocate  # as where the system has none
+    refused(lambda: arrays.PartialArray(where / 'y.npy', 400, (1000,)))
+    assert os.listdir(where) == ['x.npy'], os.listdir(where)
 
 
 @pytest.mark.skipif(not hasattr(os, 'posix_fallocate'), reason='needs limits of POSIX')
 def test_a_limit_of_file_sizes_is_the_same_sentence(tmp_path):
-    found = child(LIMITED, tmp_path)
-    assert found.communicate()[1] == '' and found.returncode == 0
+    assert Started(_write_beyond_a_limit, tmp_path).end() == (0, b'', b'')
 
 
 def test_features_on_a_full_disk_are_one_sentence(mounted, sounds):
     "It was a bus error: the array was sparse. So it runs in a process of its own."
     where = mounted('size=64k')
-    run = child(WITH_FEATURES + 'features.cached_features(paths * 4, mel, where)', where, *sounds)
-    error = run.communicate()[1]
-    assert run.returncode == 1 and f'SoundclfError: {FULL} for {where}' in error
+    code, _, err = Started(features.cached_features, sounds * 4, MEL, where).end()
+    assert code == 1 and f'SoundclfError: {FULL} for {where}' in err.decode()
     assert not list(where.glob('*.npy')) and not list(where.glob('*.part'))
     subprocess.run(['mount', '-o', 'remount,size=8m', str(where)], check=True)
     assert len(features.cached_features(sounds * 4, MEL, where)) == 48
@@ -226,50 +197,44 @@ def test_a_source_that_cannot_be_read_is_not_blamed_on_the_target(tmp_path):
 # ---- kills
 
 
+def _write_half(file):
+    with atomic_path(file) as tmp:
+        tmp.write_text('half')
+        print('writing', flush=True)
+        time.sleep(HANGS)
+
+
 def test_what_a_killed_process_left_is_removed_at_the_next_write(tmp_path):
-    run = child(
-        """
-        with files.atomic_path(Path(where) / 'x.txt') as tmp:
-            tmp.write_text('half')
-            print('writing', flush=True)
-            time.sleep(60)
-        """,
-        tmp_path,
-    )
-    assert run.stdout.readline() == 'writing\n'
+    run = Started(_write_half, tmp_path / 'x.txt')
+    assert run.line() == 'writing\n'
     assert len(litter(tmp_path)) == 1
     disk._sweep.cache_clear()
     files.write_json({}, tmp_path / 'a.json')
     assert len(litter(tmp_path)) == 1, 'it is still being written'
-    run.send_signal(signal.SIGKILL)
-    run.communicate()
+    run.kill()
     disk._sweep.cache_clear()
     files.write_json({}, tmp_path / 'a.json')
     assert os.listdir(tmp_path) == ['a.json']
 
 
-SLOW = WITH_FEATURES + """
-plain = features.extract
+def _make_features_slowly(sounds, folder):
+    plain = features.extract
 
-def slow(*args):
-    time.sleep(0.1)
-    return plain(*args)
+    def slow(*args):
+        time.sleep(0.1)
+        return plain(*args)
 
-features.extract = slow
-print('ready', flush=True)
-features.cached_features(paths, mel, where)
-"""
+    features.extract = slow
+    features.cached_features(sounds, MEL, folder)
 
 
 def test_killed_features_go_on_and_give_the_same_bytes(tmp_path, sounds, monkeypatch):
     whole = features.cached_features(sounds, MEL, tmp_path / 'whole')
-    run = child(SLOW, tmp_path / 'cut', *sounds)
-    assert run.stdout.readline() == 'ready\n'
+    run = Started(_make_features_slowly, sounds, tmp_path / 'cut')
     while not (sums := list((tmp_path / 'cut').glob('*.done'))) or np.load(sums[0])[:3].min() == 0:
         time.sleep(0.02)
-        assert run.poll() is None
-    run.send_signal(signal.SIGKILL)
-    run.communicate()
+        assert run.process.is_alive()
+    run.kill()
     asked = []
     plain = features.extract
     monkeypatch.setattr(features, 'extract', lambda *args: asked.append(args[0]) or plain(*args))

@@ -27,7 +27,17 @@ def test_all_claims_are_borne_out(run):
     assert code == 0, said
     made = json.loads(claims.FILE.read_text())
     assert len(made) >= 20
-    assert {c['tier'] for c in made} == {claims.BITWISE, claims.RETRAINED, claims.CONCLUSION}
+    tiers = claims.BITWISE, claims.RETRAINED, claims.CONCLUSION, claims.SEED, claims.SPREAD
+    assert {c['tier'] for c in made} == set(tiers)
+
+
+def test_the_spread_of_seeds_is_that_of_their_predictions(run):
+    made = json.loads(claims.FILE.read_text())
+    of_seeds = [c for c in made if c['tier'] == claims.SEED and 'scratch-better' in c['claim']]
+    (spread,) = (c for c in made if c['tier'] == claims.SPREAD)
+    values = [c['value'] for c in of_seeds]
+    assert len(values) == 3 and spread['predictions'] == [c['predictions'] for c in of_seeds]
+    assert (spread['low'], spread['high']) == (min(values), max(values))
 
 
 def test_one_changed_digit_of_a_claim_is_noticed(run, tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ import pytest
 import soundfile as sf
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import HANGS
 
 from soundclf.core.files import SoundclfError
 from soundclf.core.folders import labelled_clips
@@ -39,6 +40,8 @@ made.classes = ['=loud', 'quiet\\x1b[2J']
 answer = made.run
 
 def slow(waves):
+    if os.environ['MARK']:
+        open(os.environ['MARK'], 'w').close()
     time.sleep(float(os.environ['WAIT']))
     return answer(waves)
 
@@ -48,9 +51,9 @@ main()
 """
 
 
-def start(*words, wait: float = 0.0, **settings: str) -> subprocess.Popen:
+def start(*words, wait: float = 0.0, mark: str = '', **settings: str) -> subprocess.Popen:
     "The command at work."
-    environment = os.environ | {'WAIT': str(wait), 'SOUNDCLF_QUIET': '1'} | settings
+    environment = os.environ | {'WAIT': str(wait), 'MARK': str(mark), 'SOUNDCLF_QUIET': '1'} | settings
     environment |= {'PYTHONPATH': str(ROOT)}
     return subprocess.Popen(
         [sys.executable, '-c', COMMAND, *map(os.fspath, words)],
@@ -123,7 +126,7 @@ def test_answers_come_at_once_and_stay_after_an_interruption(tmp_path, number, c
     command = start('predict', tmp_path / 'in', '--out', tmp_path / 't.csv', wait=0.3)
     first = command.stdout.readline()  # while the command is at work
     command.send_signal(number)
-    out, err = command.communicate(timeout=30)
+    out, err = command.communicate(timeout=HANGS)
     lines = [first, *out.splitlines()]
     rows = read_sheet(tmp_path / 't.csv', ('path', 'predicted', 'error')).rows
     assert command.returncode == code
@@ -142,7 +145,7 @@ def test_segments_come_as_they_end(tmp_path, ending):
     command = start('predict', tmp_path / 'long.wav', '--timeline', '--out', out, wait=0.3)
     first = command.stdout.readline()
     command.send_signal(signal.SIGINT)
-    printed, err = command.communicate(timeout=30)
+    printed, err = command.communicate(timeout=HANGS)
     lines = [first, *printed.splitlines()]
     kept = out.read_text().splitlines()[ending == 'csv' :]
     assert command.returncode == 130 and 1 <= len(lines) < 100
@@ -154,10 +157,13 @@ def test_segments_come_as_they_end(tmp_path, ending):
 def test_an_interruption_before_the_work_is_a_sentence(tmp_path):
     write_sounds(tmp_path / 'in', [b'a.wav'])
     (tmp_path / 't.csv').write_text('an old table\n')
-    command = start('predict', tmp_path / 'in', '--out', tmp_path / 't.csv', wait=60)
-    time.sleep(6)
+    words = ('predict', tmp_path / 'in', '--out', tmp_path / 't.csv')
+    command = start(*words, wait=HANGS, mark=tmp_path / 'asked')
+    while not (tmp_path / 'asked').exists():
+        assert command.poll() is None
+        time.sleep(0.05)
     command.send_signal(signal.SIGINT)
-    err = command.communicate(timeout=30)[1].decode()
+    err = command.communicate(timeout=HANGS)[1].decode()
     assert command.returncode == 130 and err.startswith('Stopped') and err.count('\n') == 1, err
     assert (tmp_path / 't.csv').read_text() == 'an old table\n'
 

@@ -1,8 +1,8 @@
 "Planted changes are found, unchanged weeks are not called changed, and a log outlives its process."
 
 import os
-import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
+from processes import HANGS, Started
 from torch import nn
 
 from soundclf.core.drift import find_changes, one_per_source
 from soundclf.core.esc50 import synthetic
 from soundclf.core.files import SoundclfError, read_json
 from soundclf.tools.answer_log import AnswerLog, read_log
+from soundclf.tools.answers import Prediction
 from soundclf.tools.commands import run
+from soundclf.tools.rows import answer_row
 from soundclf.tools.summaries import KINDS, Summarized, projected
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -50,30 +53,23 @@ def test_a_constant_rate_is_no_change_and_a_new_one_is():
     assert changes.aspect[changes.changed].tolist() == ['rate']
 
 
-KILLED = """
-import sys
-from soundclf.tools.answer_log import AnswerLog
-from soundclf.tools.answers import Prediction
-from soundclf.tools.rows import answer_row
-answer = Prediction('dog', 0.7, {'cat': 0.3, 'dog': 0.7}, 1, 'dog', '', 0.5, -20.0, (0.5,) * 16)
-log = AnswerLog(sys.argv[1], sys.argv[2], 'embedding', batch=8, seconds=1e6)
-for i in range(1003):
-    log.add(answer_row(f'{i}.wav', answer), (0, 5), 44100)
-print('logged', flush=True)
-sys.stdin.read()
-"""
+def log_answers(folder: Path, model: Path):
+    "Logs a thousand and three answers, and waits."
+    answer = Prediction('dog', 0.7, {'cat': 0.3, 'dog': 0.7}, 1, 'dog', '', 0.5, -20.0, (0.5,) * 16)
+    log = AnswerLog(folder, model, 'embedding', batch=8, seconds=1e6)
+    for i in range(1003):
+        log.add(answer_row(f'{i}.wav', answer), (0, 5), 44100)
+    print('logged', flush=True)
+    time.sleep(HANGS)
 
 
 def test_killed_processes_lose_their_last_batch_only(tmp_path):
     "Four processes write into one folder, and are killed."
     (tmp_path / 'm.onnx').write_bytes(b'stand-in')
-    command = [sys.executable, '-c', KILLED, tmp_path / 'log', tmp_path / 'm.onnx']
-    pipes = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE}
-    writers = [subprocess.Popen(command, **pipes) for _ in range(4)]
+    writers = [Started(log_answers, tmp_path / 'log', tmp_path / 'm.onnx') for _ in range(4)]
     for writer in writers:
-        writer.stdout.readline()
+        assert writer.line() == 'logged\n'
         writer.kill()
-        writer.communicate()
     table = read_log(tmp_path / 'log')
     assert len(table) == 4 * 1000
     assert table.groupby('source').size().eq(4).all()

@@ -3,9 +3,6 @@
 import functools
 import hashlib
 import http.server
-import signal
-import subprocess
-import sys
 import threading
 import time
 import zipfile
@@ -13,6 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 import soundfile as sf
+from processes import HANGS, Started
 
 from soundclf.core import datasets, disk, esc50, fetch
 from soundclf.core.files import NoSource, SoundclfError
@@ -127,7 +125,7 @@ def broken_server():
             self.wfile.write(b'x' * 100000)
             self.wfile.flush()
             if 'hang' in self.path:
-                told.wait(60)
+                told.wait(HANGS)
 
         def log_message(self, *args):
             pass
@@ -148,15 +146,13 @@ def test_a_download_that_breaks_off_leaves_nothing(tmp_path, broken_server):
 
 def test_what_a_killed_download_left_is_removed_by_the_next(tmp_path, broken_server, server):
     url, folder, _ = server
-    code = 'import sys; from soundclf.core.fetch import fetch_file; fetch_file(*sys.argv[1:])'
     target = tmp_path / 'data' / 'x.zip'
     target.parent.mkdir()
-    run = subprocess.Popen([sys.executable, '-c', code, str(target), f'{broken_server}/hang'])
+    run = Started(fetch.fetch_file, target, f'{broken_server}/hang')
     while not (torn := list(target.parent.iterdir())) or not torn[0].stat().st_size:
-        assert run.poll() is None
+        assert run.process.is_alive()
         time.sleep(0.05)
-    run.send_signal(signal.SIGKILL)
-    run.wait()
+    run.kill()
     assert len(list(target.parent.iterdir())) == 1 and not target.exists()
     (folder / 'x.zip').write_bytes(b'whole')
     disk._sweep.cache_clear()

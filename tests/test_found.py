@@ -3,21 +3,21 @@
 import os
 import shutil
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile as sf
+from processes import Started
 
 from soundclf.core.checks import check_clips, drop_bad
 from soundclf.core.clips import clips_table
+from soundclf.core.decoding import decode
 from soundclf.core.files import SoundclfError
 from soundclf.core.sound_files import LeftOut, find_audio, find_sounds, left_out_text
 
 RATE = 8000
-ROOT = Path(__file__).parents[1]
 
 
 def write(path: Path, **kinds) -> Path:
@@ -148,25 +148,19 @@ def test_empty_folders_are_counted(sounds):
     assert left_out_text(find_sounds(sounds).left_out) == 'not used: 2 empty folders'
 
 
-AS_NOBODY = '''
-import os, sys
-from soundclf.core.decoding import decode
-from soundclf.core.checks import check_clips, drop_bad
-from soundclf.core.clips import clips_table
-from soundclf.core.files import SoundclfError
-from soundclf.core.sound_files import find_sounds, left_out_text
-os.setgroups([])
-os.setgid(65534)
-os.setuid(65534)
-found = find_sounds(sys.argv[1])
-print([p.name for p in found.files])
-print(left_out_text(found.left_out))
-for name in ('dog/a.wav', 'cat/a.wav'):
-    try:
-        decode(f'{sys.argv[1]}/{name}')
-    except SoundclfError as e:
-        print(e)
-'''
+def look_as_nobody(folder):
+    "Prints what a user without rights finds and decodes."
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+    found = find_sounds(folder)
+    print([p.name for p in found.files])
+    print(left_out_text(found.left_out))
+    for name in ('dog/a.wav', 'cat/a.wav'):
+        try:
+            decode(f'{folder}/{name}')
+        except SoundclfError as e:
+            print(e)
 
 
 @pytest.mark.skipif(not hasattr(os, 'getuid') or os.getuid() != 0, reason='takes the rights of another user')
@@ -179,11 +173,9 @@ def test_what_may_not_be_read_is_named_and_is_no_damage():
         os.chmod(folder / 'dog', 0o755)
         os.chmod(folder / 'cat', 0)
         os.chmod(folder / 'dog' / 'a.wav', 0)
-        env = os.environ | {'PYTHONPATH': str(ROOT)}
-        command = [sys.executable, '-c', AS_NOBODY, str(folder)]
-        done = subprocess.run(command, env=env, capture_output=True, text=True)
-        assert not done.stderr
-        files, left_out, *errors = done.stdout.splitlines()
+        _, out, err = Started(look_as_nobody, str(folder)).end()
+        assert not err
+        files, left_out, *errors = out.decode().splitlines()
         assert files == "['b.wav']"
         assert left_out == 'not used: folder cat (no permission), file a.wav (no permission)'
         assert all('may not be read' in e and 'replace' not in e and 'remove' not in e for e in errors)

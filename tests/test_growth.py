@@ -61,13 +61,23 @@ USES = {
 }
 
 
+START = """
+from soundclf.core.clips import clips_table
+import scipy.signal, scipy.ndimage, soxr
+table = clips_table([sys.argv[1]] * 2, ["x"] * 2)
+"""
+
+
+@pytest.fixture(scope='module')
+def idle(half_an_hour) -> float:
+    "The memory of a process that has imported all and done nothing, in MB."
+    return peak_memory(START, str(half_an_hour))
+
+
 @pytest.mark.parametrize('use', USES)
-def test_half_an_hour_takes_the_memory_of_a_few_seconds(use, half_an_hour):
+def test_half_an_hour_takes_the_memory_of_a_few_seconds(use, idle, half_an_hour):
     assert half_an_hour.stat().st_size < 2e6
-    table = 'from soundclf.core.clips import clips_table\ntable = clips_table([sys.argv[1]] * 2, ["x"] * 2)'
-    idle = 'import scipy.signal, scipy.ndimage, soxr'
-    least = peak_memory(f'{idle}\n{table}', str(half_an_hour))
-    assert peak_memory(f'{idle}\n{table}\n{USES[use]}', str(half_an_hour)) < least + 200
+    assert peak_memory(START + USES[use], str(half_an_hour)) < idle + 200
 
 
 def test_a_check_by_blocks_sees_the_last_sample(tmp_path):

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import types
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,7 @@ def find_python(version):
     return None
 
 
+@cache
 def trees_by(python):
     "The hash of the trees of every module, as an interpreter makes it."
     script = '\n\n'.join([HEAD, *map(inspect.getsource, PARSER), TAIL])

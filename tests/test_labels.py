@@ -1,5 +1,6 @@
 "Labels as people write them: spreadsheets, label tracks, stretches of recordings, one sound in two classes."
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile as sf
+from processes import Started
 from tiny_runs import COARSE, FAST
 from told import told
 
@@ -163,6 +165,25 @@ def test_a_label_does_not_replace_those_of_stretches(sounds):
     assert file.read_text() == before
     save_label(file, sounds / NAMES[1], 'bird')
     assert labelled_clips(file).label.tolist() == ['cat', 'dog', 'bird']
+
+
+def label_thirty(folder: Path, name: str):
+    "Waits for the other process, and gives thirty labels."
+    print('ready', flush=True)
+    while not (folder / 'go').exists():
+        time.sleep(0.001)
+    for i in range(30):
+        save_label(folder / 'labels.csv', folder / f'{name}-{i}.wav', name)
+
+
+def test_labels_of_two_processes_are_all_kept(tmp_path):
+    names = ['cat', 'dog']
+    started = [Started(label_thirty, tmp_path, name) for name in names]
+    assert [process.line() for process in started] == ['ready\n'] * 2
+    (tmp_path / 'go').touch()
+    assert [process.end() for process in started] == [(0, b'', b'')] * 2
+    expected = {str(tmp_path / f'{name}-{i}.wav'): name for name in names for i in range(30)}
+    assert load_labels(tmp_path / 'labels.csv') == expected
 
 
 # ---- one sound under two labels ----

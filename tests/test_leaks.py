@@ -1,8 +1,6 @@
 "Every way to train: what lies in test rows never reaches the weights, what lies in training rows does."
 
 import hashlib
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +41,6 @@ from soundclf.optuna_tuning import scratch_objective, transfer_objective
 from soundclf.scratch_cnn import Recipe, train_split
 from soundclf.tabular_baselines import cross_blend, greedy_families
 from soundclf.tools import training
-from soundclf.tools.labels import load_labels
 from soundclf.transforms import Augment
 from soundclf.waveform_cnn import fit_focus, train_segments, vote
 
@@ -622,31 +619,6 @@ def test_the_averaged_weights_are_those_that_are_kept(path, clips, tmp_path, mon
 
 
 # ---- files of your own ----
-
-LABELLER = """
-import sys, time
-from pathlib import Path
-from soundclf.tools.labels import save_label
-folder, name = Path(sys.argv[1]), sys.argv[2]
-(folder / f'{name}.ready').touch()
-while not (folder / 'go').exists():
-    time.sleep(0.001)
-for i in range(30):
-    save_label(folder / 'labels.csv', folder / f'{name}-{i}.wav', name)
-"""
-
-
-def test_labels_of_two_processes_are_all_kept(tmp_path):
-    names = ['cat', 'dog']
-    command = [sys.executable, '-c', LABELLER, str(tmp_path)]
-    started = [subprocess.Popen([*command, name]) for name in names]
-    while not all((tmp_path / f'{name}.ready').exists() for name in names):
-        assert all(p.poll() is None for p in started)
-    (tmp_path / 'go').touch()
-    assert [p.wait(120) for p in started] == [0, 0]
-    expected = {str(tmp_path / f'{name}-{i}.wav'): name for name in names for i in range(30)}
-    assert load_labels(tmp_path / 'labels.csv') == expected
-
 
 def _sound(path: Path, seed: int, gain: float = 1.0):
     "A file of gliding tones, each seed with others."

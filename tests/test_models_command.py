@@ -1,14 +1,13 @@
 "Commands about models and places: nothing outside your places is touched, and no library warns you."
 
 import json
-import os
-import subprocess
-import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile as sf
+from processes import HANGS, Started
 
 from soundclf.core.clips import clips_table
 from soundclf.core.files import SoundclfError, home_dir, user_dir
@@ -96,28 +95,22 @@ def test_of_a_link_the_link_alone_is_deleted(place, tmp_path):
     assert not (place / 'linked').is_symlink() and (real / 'config.json').is_file()
 
 
-HOLD = """
-import sys, time
-from soundclf.tools.models import model_lock
-from pathlib import Path
-with model_lock(Path(sys.argv[1])):
-    print('held', flush=True)
-    time.sleep(60)
-"""
+def hold(folder: Path):
+    "Holds a model's lock, as a training does."
+    with model_lock(folder):
+        print('held', flush=True)
+        time.sleep(HANGS)
 
 
 def test_a_model_that_is_trained_is_neither_renamed_nor_deleted(place):
-    folder = add(place, 'mine')
-    environment = os.environ | {'PYTHONPATH': str(ROOT)}
-    command = [sys.executable, '-c', HOLD, str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as training:
-        try:
-            training.stdout.readline()
-            for change in (lambda: rename_model('mine', 'new'), lambda: delete_model('mine')):
-                with pytest.raises(SoundclfError, match='A training is writing'):
-                    change()
-        finally:
-            training.kill()
+    training = Started(hold, add(place, 'mine'))
+    assert training.line() == 'held\n'
+    try:
+        for change in (lambda: rename_model('mine', 'new'), lambda: delete_model('mine')):
+            with pytest.raises(SoundclfError, match='A training is writing'):
+                change()
+    finally:
+        training.kill()
     assert rename_model('mine', 'new').name == 'new' and model_names().count('new') == 1
 
 

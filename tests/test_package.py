@@ -1,6 +1,5 @@
 "What a notebook cell cannot test: imports, packaging, processes."
 
-import multiprocessing
 import shutil
 import subprocess
 import sys
@@ -8,23 +7,10 @@ import zipfile
 from pathlib import Path
 
 import optuna
+import pytest
+from processes import Started
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-LIGHT = '''
-import sys
-import soundclf, soundclf.data, soundclf.transforms, soundclf.scratch_cnn, soundclf.eval_confusion
-import soundclf.core.embeddings, soundclf.tools.classifier, soundclf.tools.commands
-import soundclf.tools.labels, soundclf.tools.live, soundclf.tools.timeline
-print([m for m in ("fastai", "matplotlib", "seaborn", "optuna") if m in sys.modules])
-'''
-
-
-def test_light_modules_import_neither_fastai_nor_matplotlib():
-    command = [sys.executable, '-c', LIGHT]
-    found = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == '[]'
 
 
 LAZY = '''
@@ -37,6 +23,10 @@ assert names <= set(dir(soundclf)) and names <= set(soundclf.__all__)
 from soundclf import Classifier, load_dataset
 assert Classifier.__module__ == "soundclf.tools.classifier" and callable(load_dataset)
 assert not [m for m in heavy[2:] if m in sys.modules]
+import soundclf.data, soundclf.transforms, soundclf.scratch_cnn, soundclf.eval_confusion
+import soundclf.core.embeddings, soundclf.tools.classifier, soundclf.tools.commands
+import soundclf.tools.labels, soundclf.tools.live, soundclf.tools.timeline
+print([m for m in ("fastai", "matplotlib", "seaborn", "optuna") if m in sys.modules])
 from soundclf import *
 assert callable(train_model)
 try:
@@ -46,9 +36,20 @@ except AttributeError as e:
 '''
 
 
-def test_the_names_of_the_package_come_when_they_are_asked_for():
+@pytest.fixture(scope='module')
+def imported():
+    "What a fresh interpreter prints while it imports more and more of the package."
     found = subprocess.run([sys.executable, '-c', LAZY], capture_output=True, text=True)
-    assert found.stdout.strip() == "module 'soundclf' has no attribute 'train_modle'", found.stderr
+    assert found.returncode == 0, found.stderr
+    return found.stdout.splitlines()
+
+
+def test_light_modules_import_neither_fastai_nor_matplotlib(imported):
+    assert imported[0] == '[]'
+
+
+def test_the_names_of_the_package_come_when_they_are_asked_for(imported):
+    assert imported[1] == "module 'soundclf' has no attribute 'train_modle'"
 
 
 def test_the_wheel_carries_the_checksum_lists(tmp_path):
@@ -74,13 +75,9 @@ def _terminal(folder):
 def test_two_terminals_work_on_one_study(tmp_path):
     from soundclf.core.studies import is_finished, open_study
 
-    context = multiprocessing.get_context('spawn')
-    terminals = [context.Process(target=_terminal, args=(str(tmp_path),)) for _ in range(2)]
-    for t in terminals:
-        t.start()
-    for t in terminals:
-        t.join(120)
-    assert all(t.exitcode == 0 for t in terminals)
+    terminals = [Started(_terminal, str(tmp_path)) for _ in range(2)]
+    for code, _, err in [terminal.end() for terminal in terminals]:
+        assert code == 0, err
     trials = open_study('shared', tmp_path).trials
     assert 12 <= sum(map(is_finished, trials)) <= 13
     values = [t.params['x'] for t in trials if t.state == optuna.trial.TrialState.COMPLETE]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile as sf
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -42,9 +42,6 @@ from soundclf.core.urban import official_splits
 from soundclf.tools.labels import load_labels, save_label
 from soundclf.tools.timeline import timeline
 from soundclf.tools.windows import Window, sliding_windows, to_samples
-
-settings.register_profile('steady', deadline=None, derandomize=True, max_examples=40, database=None)
-settings.load_profile('steady')
 
 
 def rows_of(split: Split) -> list[set[int]]:

@@ -18,16 +18,20 @@ import psutil
 import pytest
 import soundfile as sf
 from fastapi.testclient import TestClient
+from processes import HANGS
 
 from soundclf.core.esc50 import synthetic
+from soundclf.core.files import SoundclfError
+from soundclf.tools.archives import unzip
 from soundclf.tools.classifier import Classifier
 from soundclf.tools.commands import run
 from soundclf.tools.models import package_models
 from soundclf.tools.serve import make_app
 from soundclf.tools.serve_answers import Settings
-from soundclf.tools.serve_limits import Limits
+from soundclf.tools.serve_limits import Limits, Refused
 from soundclf.tools.serve_models import model_key
-from soundclf.tools.serve_workers import Worker, WorkerDied
+from soundclf.tools.serve_uploads import Space
+from soundclf.tools.serve_workers import Pool, Worker, WorkerDied
 
 ROOT = Path(__file__).resolve().parent.parent
 TOKEN = 'correct-horse-battery'
@@ -118,8 +122,39 @@ def test_pages_methods_and_bodies_that_are_none(client):
     assert client.post('/predict', data={'a': 'b'}, files={}).status_code == 415
     cut = {'Content-Type': 'multipart/form-data; boundary=x'}
     assert client.post('/predict', content=b'--x\r\nContent', headers=cut).status_code == 400
+    long = {'Content-Type': f'multipart/form-data; boundary={"x" * 300}'}
+    assert client.post('/predict', content=b'--x', headers=long).status_code == 400
     assert client.get('/openapi.json').json()['paths'].keys() >= {'/predict', '/timeline', '/train'}
     assert client.get('/docs').status_code == 200
+
+
+def test_the_page_that_describes_the_server_asks_no_other(client):
+    found = client.get('/docs')
+    assert "default-src 'none'" in found.headers['content-security-policy']
+    assert '://' not in found.text and '<script' not in found.text
+    spec = client.get('/openapi.json').json()
+    for path, methods in spec['paths'].items():
+        assert f' {path}</code>' in found.text
+        for about in methods.values():
+            assert about['description'].endswith('.')
+            assert all(answer['description'] for answer in about['responses'].values())
+    assert spec['components']['securitySchemes']['HTTPBearer']['scheme'] == 'bearer'
+    assert all(p['description'] for p in spec['paths']['/timeline']['post']['parameters'])
+
+
+def example_of(client, path: str, method: str = 'post', status: str = '200') -> dict:
+    answer = client.get('/openapi.json').json()['paths'][path][method]['responses'][status]
+    return answer['content']['application/json']['example']
+
+
+def test_examples_are_like_the_answers(client):
+    example, found = example_of(client, '/predict'), post(client, GOOD).json()
+    assert example.keys() == found.keys() and example['answers'][0].keys() == found['answers'][0].keys()
+    example, found = example_of(client, '/timeline'), post(client, GOOD, page='/timeline').json()
+    assert example.keys() == found.keys()
+    example, found = example_of(client, '/models', 'get'), client.get('/models').json()
+    assert example['models'][0].keys() == found['models'][0].keys()
+    assert example_of(client, '/healthz', 'get').keys() == client.get('/healthz').json().keys()
 
 
 def test_a_form_of_many_empty_fields_is_refused(client):
@@ -211,6 +246,71 @@ def test_an_upload_that_does_not_end_is_refused(home):
     assert app.state.server.counts['requests'] == 0
 
 
+def asked(app, body: list[bytes], whole: bool) -> int:
+    "The status of a request whose caller hangs up after its body, or in the middle of it."
+    pieces = [{'type': 'http.request', 'body': b, 'more_body': not whole} for b in body]
+    messages, sent = [*pieces, {'type': 'http.disconnect'}], []
+
+    async def receive():
+        return messages.pop(0)
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b'host', b'localhost'), (b'content-type', b'audio/wav')]
+    scope = {'type': 'http', 'method': 'POST', 'path': '/predict', 'query_string': b'', 'headers': headers}
+    asyncio.run(app(scope, receive, send))
+    return sent[0]['status']
+
+
+def test_callers_that_hang_up_leave_nothing_behind(home, capsys):
+    "No worker is there, so only the end of the request can free its place."
+    app = make_app(Settings())
+    server = app.state.server
+    server.name, server.models[server.pool.first] = 'scratch', Classifier.load('scratch')
+    left = server.space.left
+    assert asked(app, [noise(1)[:1000]], whole=False) == 400
+    assert asked(app, [noise(1)], whole=True) == 400
+    assert all(item.future.cancelled() for item in server.pool.line.items)
+    assert server.counts['requests'] == 0 and server.space.left == left
+    assert server.places._value == server.settings.places
+    assert not capsys.readouterr().err
+
+
+def test_all_uploads_share_one_space():
+    space = Space(1e-3)
+    with space.part() as first, space.part() as second:
+        first(600)
+        with pytest.raises(Refused, match='Too much') as found:
+            second(600)
+        assert found.value.status == 503 and found.value.retry_after
+    with space.part() as third:
+        third(1000)
+
+
+def test_a_zip_with_an_endless_list_of_files_is_refused_before_the_list_is_read(tmp_path):
+    with zipfile.ZipFile(tmp_path / 'a.zip', 'w') as made:
+        for i in range(12_000):
+            made.writestr(f'{"x" * 150}{i}', b'')
+    with pytest.raises(SoundclfError, match='list of files is too long'):
+        unzip(tmp_path / 'a.zip', tmp_path / 'in', members=100)
+    assert not (tmp_path / 'in').exists()
+
+
+def test_an_error_of_the_server_costs_its_batch_and_no_other(monkeypatch):
+    key = model_key(package_models() / 'scratch')
+    pool = Pool(key, workers=1)
+    pool.start()
+    wave, hand_over = np.zeros((1, 220500), 'float32'), Pool._hand_over
+    monkeypatch.setattr(Pool, '_hand_over', lambda *_: np.zeros(2**50))
+    with pytest.raises(Refused, match='MemoryError') as found:
+        pool.submit(key, wave, (0.0, 5.0)).result(60)
+    assert found.value.status == 503
+    monkeypatch.setattr(Pool, '_hand_over', hand_over)
+    assert pool.submit(key, wave, (0.0, 5.0)).result(60).note == 'silent'
+    pool.end()
+
+
 def test_a_worker_that_hangs_is_a_dead_one():
     key = model_key(package_models() / 'scratch')
     worker = Worker('auto', None, seconds=1)
@@ -233,7 +333,8 @@ def class_folders(classes: int = 3, per_class: int = 4) -> bytes:
 
 def wait_for(client, job: int, what) -> dict:
     "The state of a job when it is as we want it, or when it has ended."
-    for _ in range(1800):
+    until = time.monotonic() + HANGS
+    while time.monotonic() < until:
         told = client.get(f'/jobs/{job}').json()
         if what(told) or told['state'] != 'running':
             return told
@@ -321,7 +422,7 @@ def test_a_killed_worker_costs_no_answer_and_ctrl_c_ends_with_a_sentence(server,
     sound, found = noise(1), []
 
     def ask():
-        with httpx.Client(base_url=address, timeout=300) as client:
+        with httpx.Client(base_url=address, timeout=HANGS) as client:
             for _ in range(4):
                 found.append(post(client, ('a.wav', sound), ('b.wav', sound)))
 
@@ -338,11 +439,11 @@ def test_a_killed_worker_costs_no_answer_and_ctrl_c_ends_with_a_sentence(server,
     assert [f.status_code for f in found] == [200] * 16
     proba = [row['probabilities'] for f in found for row in f.json()['answers']]
     assert all(p == pytest.approx(proba[0], abs=1e-4) for p in proba)
-    segments = httpx.post(f'{address}/timeline', files={'file': ('c.wav', noise(12))}, timeout=300)
+    segments = httpx.post(f'{address}/timeline', files={'file': ('c.wav', noise(12))}, timeout=HANGS)
     assert segments.status_code == 200
     assert httpx.get(f'{address}/healthz').json() == {'status': 'ok', 'workers': 2}
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does it
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=HANGS)
     assert process.returncode == 130
     assert err.splitlines() == ['A worker ended and was replaced.', 'Stopped. 17 requests were answered.']
     assert not list((tmp_path / 'tmp').glob('soundclf-*'))

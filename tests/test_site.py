@@ -105,6 +105,6 @@ def test_each_chapter_shows_a_picture_in_its_first_screen(site, page):
 def test_search_finds_near_duplicates(site, page):
     page.goto(f'{site}/search.html?q=near-duplicate')
     first = page.locator('#search-results li a').first
-    first.wait_for(timeout=20_000)
+    first.wait_for(timeout=600_000)
     found = page.locator('#search-results').inner_text()
     assert 'near-duplicate' in found.lower()

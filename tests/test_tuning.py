@@ -3,43 +3,43 @@
 import getpass
 import os
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 import time
 from functools import partial
 from pathlib import Path
 
+import optuna
 import pytest
+from processes import HANGS, Started
 
 TRIALS = 20
-WORKER = '''
-import os, sys, time
-import optuna
-from soundclf.core.studies import open_study, run_study, trial_index
-
-def objective(trial):
-    x = trial.suggest_float('x', 0, 1)
-    kind = trial.suggest_categorical('kind', ['a', 'b'])
-    for step in range(6):
-        trial.report(x * step, step)
-        time.sleep(float(sys.argv[2]))
-        if trial_index(trial) == 7 and len(sys.argv) > 3:
-            print('in trial 7', flush=True)
-            time.sleep(60)
-        if trial.should_prune():
-            raise optuna.TrialPruned
-    return x + (kind == 'a')
-
-os.environ['SOUNDCLF_JOBS'] = '1'
-run_study(open_study('shared', sys.argv[1], warmup=1), objective, TRIALS)
-'''.replace('TRIALS', str(TRIALS))
 
 
-def start(folder, pause='0.05', *more):
-    words = [sys.executable, '-c', WORKER, str(folder), pause, *more]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+def work(folder: str, pause: float, stops: bool):
+    "One worker at the study; it may stop in trial 7, and stay there."
+    from soundclf.core.studies import open_study, run_study, trial_index
+
+    def objective(trial):
+        x = trial.suggest_float('x', 0, 1)
+        kind = trial.suggest_categorical('kind', ['a', 'b'])
+        for step in range(6):
+            trial.report(x * step, step)
+            time.sleep(pause)
+            if stops and trial_index(trial) == 7:
+                print('in trial 7', flush=True)
+                time.sleep(HANGS)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return x + (kind == 'a')
+
+    study = open_study('shared', folder, warmup=1)
+    print('at work', flush=True)
+    run_study(study, objective, TRIALS, n_jobs=1)
+
+
+def start(folder, pause=0.05, stops=False) -> Started:
+    return Started(work, str(folder), pause, stops)
 
 
 def found(folder) -> list:
@@ -53,25 +53,30 @@ def found(folder) -> list:
     return [(i, t.value, t.state.name, t.params) for i, t in finished_trials(study).items()]
 
 
-@pytest.fixture
-def alone(tmp_path, monkeypatch):
+@pytest.fixture(scope='module')
+def alone(tmp_path_factory):
     "What one worker finds, on a file."
-    monkeypatch.delenv('SOUNDCLF_STORAGE', raising=False)
-    assert start(tmp_path / 'alone', '0').wait(120) == 0
-    return found(tmp_path / 'alone')
+    folder = tmp_path_factory.mktemp('alone')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv('SOUNDCLF_STORAGE', raising=False)
+        code, _, err = start(folder, 0.0).end()
+        assert code == 0, err
+        return found(folder)
 
 
 def share(folder, meanwhile=None):
     "Four workers at one study; the first is killed in trial 7, while the others are at work."
-    first = start(folder, '0.02', 'stop in trial 7')
-    assert first.stdout.readline() == 'in trial 7\n'
+    first = start(folder, 0.02, stops=True)
+    assert [first.line() for _ in range(2)] == ['at work\n', 'in trial 7\n']
     others = [start(folder) for _ in range(3)]
-    time.sleep(3)
-    first.send_signal(signal.SIGKILL)
+    assert [worker.line() for worker in others] == ['at work\n'] * 3
+    time.sleep(0.3)
+    first.kill()
     if meanwhile:
         meanwhile()
     for worker in others:
-        assert worker.wait(180) == 0
+        code, _, err = worker.end()
+        assert code == 0, err
 
 
 def test_four_workers_share_a_file(tmp_path, alone):
@@ -91,7 +96,7 @@ def postgres_folder() -> Path:
         return Path(initdb).parent
     if not programs() and shutil.which('apt-get') and os.geteuid() == 0:
         for words in (['update', '-q'], ['install', '-y', '-q', 'postgresql']):
-            subprocess.run(['apt-get', *words], capture_output=True, timeout=240)
+            subprocess.run(['apt-get', *words], capture_output=True, timeout=HANGS)
     if not programs():
         pytest.skip('no PostgreSQL here, and it cannot be installed: install it to run this test')
     return programs()[-1].parent
@@ -111,7 +116,7 @@ def server(tmp_path):
 
     def run(program, *words):
         done = subprocess.run(
-            [str(programs / program), *words], user=user, cwd='/tmp', stdout=subprocess.DEVNULL, timeout=60
+            [str(programs / program), *words], user=user, cwd='/tmp', stdout=subprocess.DEVNULL, timeout=HANGS
         )
         assert done.returncode == 0
 
@@ -137,8 +142,18 @@ def test_a_study_is_opened_while_the_server_starts(tmp_path, alone, server, monk
     address, control = server
     monkeypatch.setenv('SOUNDCLF_STORAGE', address)
     control('stop')
-    worker = start(tmp_path / 'unused', '0')
-    time.sleep(5)  # it imports, and then it finds no server
+    worker = start(tmp_path / 'unused', 0.0)
+    time.sleep(2)  # it finds no server
     control('start')
-    assert worker.wait(120) == 0
+    code, _, err = worker.end()
+    assert code == 0, err
     assert found(tmp_path / 'unused') == alone
+
+
+def test_a_torn_last_line_is_cut_off_and_its_trial_done_again(tmp_path, alone, monkeypatch):
+    monkeypatch.delenv('SOUNDCLF_STORAGE', raising=False)
+    journal = tmp_path / 'alone' / 'shared.journal'
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b''.join(lines[: len(lines) // 2]) + lines[len(lines) // 2][:20])
+    assert start(tmp_path / 'alone', '0').wait(120) == 0
+    assert found(tmp_path / 'alone') == alone

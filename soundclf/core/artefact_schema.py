@@ -92,6 +92,7 @@ _FEATURES = {
 
 # %% ../../nbs/core/artefact_schema.ipynb #f65ee72a
 _SHARE = _Number(0, 1)
+_COUNT = _Number(0, 1e9, whole=True)
 _ANSWERS = {
     'temperature': _Number(0.01, 100),
     'kept': _SHARE,
@@ -102,8 +103,8 @@ _ANSWERS = {
     'measured_per_class': _List(_SHARE, 20),
     'limits': _List(_SHARE, 2_000_000),
     'thresholds': _List(_SHARE, 100_000),
-    'clips': _Number(0, 1e9, whole=True),
-    'groups': _Number(0, 1e9, whole=True),
+    'clips': _COUNT,
+    'groups': _COUNT,
 }
 
 # %% ../../nbs/core/artefact_schema.ipynb #9162f2cb
@@ -119,17 +120,18 @@ _FIELDS = {
     'accuracies': _COURSE,
     'weights_sha256': _HASH,
     'onnx_sha256': _HASH,
+    'int8_sha256': _HASH,
     'config_sha256': _HASH,
 }
+
+# %% ../../nbs/core/artefact_schema.ipynb #2097e098
+_SIZE = _Number(1, 1024, whole=True)
 _PARTS = {
     'features': _FEATURES,
-    'predictions': {'rows': _Number(0, 1e9, whole=True), 'sha256': _HASH},
+    'predictions': {'rows': _COUNT, 'sha256': _HASH},
     'answers': _ANSWERS,
-    'recipe': {
-        'kernel': _Number(1, 1024, whole=True),
-        'stride': _Number(1, 64, whole=True),
-        'filters': _Number(1, 1024, whole=True),
-    },
+    'lock': {'sha256': _HASH, 'made': _WORD, 'clips': _COUNT, 'differences': _COUNT},
+    'recipe': {'kernel': _SIZE, 'stride': _Number(1, 64, whole=True), 'filters': _SIZE},
 }
 
 # %% ../../nbs/core/artefact_schema.ipynb #5989b7a9

@@ -43,19 +43,41 @@ def _slots(n: int) -> list[Path]:
     return [Path(folder) / f'core-{i}.lock' for i in range(n)] if folder else []
 
 
-@contextlib.contextmanager
-def _one_core(slots: list[Path]) -> Iterator[None]:
-    "Holds one of the cores, whichever is free first."
+def _ticket(slots: list[Path]) -> list[Path]:
+    "The lock file of who waits for the whole machine, or has it."
+    return [slot.with_name('whole-machine.lock') for slot in slots[:1]]
+
+# %% ../../nbs/core/jobs.ipynb #3d66dce2
+def _is_free(file: Path) -> bool:
+    "Whether nobody holds a lock file."
     from filelock import FileLock, Timeout
 
+    try:
+        with FileLock(file, timeout=0):
+            return True
+    except Timeout:
+        return False
+
+
+def _takes_one(locks: list) -> bool:
+    "Whether one of the locks was free; it is held from now on."
+    from filelock import Timeout
+
+    for lock in locks:
+        with contextlib.suppress(Timeout):
+            lock.acquire(timeout=0)
+            return True
+    return False
+
+# %% ../../nbs/core/jobs.ipynb #0ad448c8
+@contextlib.contextmanager
+def _one_core(slots: list[Path]) -> Iterator[None]:
+    "Holds one of the cores, whichever is free first, unless another waits for all of them."
+    from filelock import FileLock
+
     locks = [FileLock(slot) for slot in slots]
-    while locks and not any(lock.is_locked for lock in locks):
-        for lock in locks:
-            with contextlib.suppress(Timeout):
-                lock.acquire(timeout=0)
-                break
-        else:
-            time.sleep(0.1)
+    while locks and not (all(map(_is_free, _ticket(slots))) and _takes_one(locks)):
+        time.sleep(0.1)
     try:
         yield
     finally:
@@ -65,12 +87,13 @@ def _one_core(slots: list[Path]) -> Iterator[None]:
 # %% ../../nbs/core/jobs.ipynb #229ca4db
 @contextlib.contextmanager
 def whole_machine() -> Iterator[None]:
-    "Holds every core while something is measured; inside a job it changes nothing."
+    "Holds every core while something is measured, before later runs; inside a job it changes nothing."
     from filelock import FileLock
 
+    slots = [] if _INSIDE else _slots(job_count())
     with contextlib.ExitStack() as stack:
-        for slot in [] if _INSIDE else _slots(job_count()):
-            stack.enter_context(FileLock(slot, is_singleton=True))
+        for file in [*_ticket(slots), *slots]:
+            stack.enter_context(FileLock(file, is_singleton=True))
         yield
 
 # %% ../../nbs/core/jobs.ipynb #792be18c

@@ -143,13 +143,16 @@ def resampled(
     seed: int = 0,  # of the resampling
 ) -> tuple[float, float]:  # (low, high)
     "A 95 % percentile interval of a score, from resampling whole groups."
+    from sklearn import config_context
+
     rng = np.random.default_rng(seed)
     code, names = pd.factorize(np.asarray(groups))
     members = [np.flatnonzero(code == i) for i in range(len(names))]
     scores = []
-    for _ in range(draws):
-        rows = np.concatenate([members[i] for i in rng.integers(0, len(names), len(names))])
-        scores.append(score(y[rows], p[rows]))
+    with config_context(assume_finite=True, skip_parameter_validation=True):  # checked for the whole
+        for _ in range(draws):
+            rows = np.concatenate([members[i] for i in rng.integers(0, len(names), len(names))])
+            scores.append(score(y[rows], p[rows]))
     low, high = np.nanpercentile(scores, [2.5, 97.5])
     return float(low), float(high)
 

@@ -9,6 +9,7 @@ __all__ = ['LOST', 'study_storage', 'patiently', 'FileClaim', 'DatabaseClaim', '
 # %% ../../nbs/core/study_storage.ipynb #eb920f75
 import os
 import time
+import warnings
 import zlib
 from collections.abc import Callable
 from functools import partial
@@ -36,14 +37,32 @@ def study_storage(
         )
     return _database(address.replace('postgresql://', 'postgresql+psycopg://', 1))
 
-
+# %% ../../nbs/core/study_storage.ipynb #7a333199
 def _journal(path: Path):
     "Optuna's storage in one file, which several processes may share."
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    return JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path))))
+    lock = JournalFileOpenLock(str(path))
+    backend = JournalFileBackend(str(path), lock_obj=lock)
+    lock.acquire()
+    try:
+        _cut_torn_line(path)
+    finally:
+        lock.release()
+    return JournalStorage(backend)
+
+# %% ../../nbs/core/study_storage.ipynb #bbba7bf0
+def _cut_torn_line(path: Path):
+    "Takes away a last line that a power cut left without its end: with it, no later line could be read."
+    data = path.read_bytes()
+    whole = data.rfind(b'\n') + 1
+    if whole < len(data):
+        warnings.warn(
+            f'{path}: its last line was torn and is cut off; its trial is done again.', stacklevel=4
+        )
+        os.truncate(path, whole)
 
 # %% ../../nbs/core/study_storage.ipynb #a93d9c52
 LOST = optuna.exceptions.StorageInternalError, DBAPIError  # what a lost connection raises

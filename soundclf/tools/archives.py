@@ -7,6 +7,7 @@ disk."""
 __all__ = ['unzip']
 
 # %% ../../nbs/tools/archives.ipynb #7201d303
+import io
 import os
 import re
 import stat
@@ -83,11 +84,24 @@ def unzip(
             os.replace(Path(tmp) / 'in', folder)
     return _innermost(folder)
 
+# %% ../../nbs/tools/archives.ipynb #53b72fd2
+class _Bounded(io.BufferedReader):
+    "A file that is not read in larger pieces than this, or than two megabytes."
+
+    def __init__(self, file: io.FileIO, most: int):
+        super().__init__(file)
+        self.most = max(most, 2 * _PIECE)
+
+    def read(self, size: int = -1, /) -> bytes:
+        if size > self.most:
+            raise zipfile.BadZipFile('its list of files is too long')
+        return super().read(size)
+
 # %% ../../nbs/tools/archives.ipynb #f6bed3c2
 def _unpacked(archive: str | Path, folder: Path, megabytes: float, members: int):
     folder.mkdir()
     try:
-        with zipfile.ZipFile(archive) as opened:
+        with _Bounded(io.FileIO(archive), 512 * members) as file, zipfile.ZipFile(file) as opened:
             if len(opened.infolist()) > members:
                 raise SoundclfError(f'The zip holds more than {members} files: send less.')
             _write_members(opened, folder, megabytes)

@@ -23,11 +23,13 @@ from ..core.runtime import steps_told
 
 # %% ../../nbs/tools/commands.ipynb #890be093
 from .commands_audit import audit
-from .commands_check import check, data
+from .commands_check import check
+from .commands_data import data
 from .commands_drift import drift
+from .commands_export import export
 from .commands_listen import label, live
 from .commands_models import models
-from .commands_predict import export, predict
+from .commands_predict import predict
 from .commands_serve import serve
 from .commands_similar import embed, similar
 from .commands_train import evaluate, train

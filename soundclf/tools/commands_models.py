@@ -74,16 +74,23 @@ def _line(row: dict) -> str:
 def _about(name: str) -> dict:
     "What is known of a model: name, folder, classes, input, accuracy, report, error."
     folder = model_path(name)
-    row = {'name': name, 'folder': str(folder), 'classes': [], 'accuracy': '', 'error': ''}
+    row = {'name': name, 'folder': str(folder), 'classes': [], 'accuracy': '', 'lock': '', 'error': ''}
     row['in_training'] = is_held(folder)
     try:
         config = read_json(folder / 'config.json')
         row |= {key: config[key] for key in ('classes', 'kind', 'features', 'weights_sha256')}
-        return row | _results(folder)
+        return row | _results(folder) | {'lock': _lock(config)}
     except (SoundclfError, KeyError, TypeError, AttributeError, OSError):
         return row | {'error': f'{folder} is damaged: train it again, or delete it'}
 
 
+def _lock(config: dict) -> str:
+    "Which lock the data of a model had; empty without one."
+    from soundclf.core.data_locks import lock_text
+
+    return lock_text(config['lock']) if 'lock' in config else ''
+
+# %% ../../nbs/tools/commands_models.ipynb #a369ddb1
 def _results(folder: Path) -> dict:
     "The accuracy and the report in a model's results."
     if not (folder / 'results.json').is_file():
@@ -108,6 +115,8 @@ def _show(name: str, as_json: bool) -> int:
     show_line(f'classes: {", ".join(row["classes"])}')
     show_line(f'input: {f["sample_rate"]} Hz, {f["duration"]:g} s, {f["kind"]}; network: {row["kind"]}')
     show_line(row['accuracy'] or 'accuracy: see CARD.md')
+    if row['lock']:
+        show_line(f'trained with: {row["lock"]}')
     for line in _report(row):
         show_line(line)
     return 0

@@ -29,7 +29,8 @@ def _check_installed():
 
 
 def _check_access(host: str, token: str, sounds: str):
-    "Raises `SoundclfError` for what others could reach without a token, and for a folder that is not there."
+    "Raises `SoundclfError` for what others could reach without a token, and for what is not there."
+    _check_installed()
     _check_token(host, token)
     if sounds and not Path(sounds).is_dir():
         raise SoundclfError(f'{sounds} is no folder: --sounds names one that holds folders to train on.')
@@ -69,6 +70,7 @@ def serve(
     port: int = 8000,  # to listen on; 0 for one that is free
     token: str = '',  # that requests must bring; default: $SOUNDCLF_TOKEN
     sounds: str = '',  # a folder whose folders requests may train on
+    log: str = '',  # also log the answers in this folder, for `soundclf drift`; it gets no audio
     workers: int = 0,  # processes that answer; 0 for one per core, 4 at most
     batch: int = 16,  # sounds per call of the model
     requests: int = 64,  # at work at a time; more are told to try again
@@ -79,12 +81,11 @@ def serve(
     wait: float = 60.0,  # seconds for an upload, and as many for its answer
 ) -> int:  # exit code
     "Answer other programs over HTTP: sounds, timelines, trainings."
-    _check_installed()
     token = token or os.environ.get('SOUNDCLF_TOKEN', '')
     _check_access(host, token, sounds)
     limits = {'megabytes': megabytes, 'files': files, 'channels': channels, 'wait': wait}
     settings = _settings(limits, minutes, workers, batch, requests)
-    settings.model, settings.token, settings.sounds = model, token, sounds
+    settings.model, settings.token, settings.sounds, settings.log = model, token, sounds, log
     with _listening(host, port) as listening:
         return _run(settings, listening)
 

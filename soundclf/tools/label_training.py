@@ -20,6 +20,7 @@ from torch import nn
 # %% ../../nbs/tools/label_training.ipynb #2002a36d
 from ..core.artefact_schema import read_config
 from ..core.audio import Features
+from ..core.data_locks import lock_note
 from ..core.drawing import PALETTE, dot_with_interval, label_ticks, new_figure, save_figure
 from ..core.embeddings import FROZEN, PROBE_C, backbone_features, cached_embeddings
 from ..core.files import SoundclfError, write_json
@@ -188,7 +189,7 @@ def label_card(
         '# Model card',
         '',
         f'- Labels, each with a threshold of its own: {", ".join(data.classes)}',
-        f'- Trained on: {name}: {len(data.y)} clips, {recordings} recordings',
+        f'- Trained on: {name}: {len(data.y)} clips, {recordings} recordings{lock_note(data.table)}',
         f'- Network: frozen {data.backbone}, a logistic regression for each label',
         f'- Input: {f.kind}, {f.sample_rate:,} Hz, {f.duration:g} s, {f.n_mels} bands',
         f'- Weights: SHA-256 {digest}',

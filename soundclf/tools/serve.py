@@ -5,30 +5,30 @@ itself."""
 
 # %% auto #0
 __all__ = ['router', 'predict', 'timeline', 'models', 'told_model', 'train', 'jobs', 'job', 'log', 'cancel',
-           'metrics', 'healthz', 'make_app']
+           'metrics', 'healthz', 'docs', 'make_app']
 
 # %% ../../nbs/tools/serve.ipynb #4ef485be
 import asyncio
-import sys
 import tempfile
-import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Annotated
 
 import soundclf
-from fastapi import APIRouter, Depends, FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
-from starlette.exceptions import HTTPException
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Security
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from fastapi.security import HTTPBearer
 
 from ..core.artefact_schema import read_config
 from ..core.audio import Features
 from ..core.files import SoundclfError
 from .models import model_path
-from .serve_answers import Server, Settings
+from .serve_answers import Server
+from .serve_docs import JOB, POLICY, PREDICTED, SEGMENT, answers, docs_page, refusals
+from .serve_errors import HANDLERS, unless_gone
 from .serve_jobs import Job, Jobs
-from .serve_limits import Refused, check_local, check_token, without_paths
+from .serve_limits import Refused, Settings, check_local, check_token
 from .serve_metrics import Counted, Metrics
 from .serve_uploads import Drained, Received, receive
 
@@ -45,44 +45,60 @@ def _allowed(request: Request):
     else:
         check_local(request.headers.get('host', ''), request.headers.get('origin', ''))
 
-
+# %% ../../nbs/tools/serve.ipynb #a7d77a1a
 @asynccontextmanager
-async def _received(request: Request, files: int, megabytes: float) -> AsyncIterator[Received]:
+async def _received(
+    request: Request, files: int, megabytes: float, times: int = 1
+) -> AsyncIterator[Received]:
     "The files of a request, which is at work inside the block."
     server = _server(request)
     async with server.admitted():
         with tempfile.TemporaryDirectory(prefix='soundclf-') as tmp:
             kind = request.headers.get('content-type', '')
-            body = receive(request.stream(), kind, Path(tmp), files, megabytes)
-            yield await server.within(body, 408, 'The upload took too long: send less at a time.')
+            with server.space.part() as take:
+                body = receive(request.stream(), kind, Path(tmp), files, megabytes, take)
+                yield await server.within(body, 408, _SLOW, times)
+
+
+_SLOW = 'The upload took too long: send less at a time.'
+
+# %% ../../nbs/tools/serve.ipynb #19c0dbdf
+async def _answered(request: Request, work):
+    "What a request asked for; its work ends where it takes too long, or where its caller is gone."
+    late = 'The answer took too long: send less at a time.'
+    return await _server(request).within(unless_gone(request, work), 503, late)
 
 # %% ../../nbs/tools/serve.ipynb #db0df1d1
-_SOUND = {'type': 'string', 'format': 'binary'}
+def _text(about: str) -> dict:
+    return {'type': 'string', 'description': about}
 
 
-def _body(**fields) -> dict:
-    "What OpenAPI says about a form, or a sound as the whole body."
+_SOUND = {'type': 'string', 'format': 'binary', 'description': 'a sound'}
+_SOUNDS = {'type': 'array', 'items': _SOUND, 'description': 'sounds, each as a part of this name'}
+
+
+def _body(*kinds: str, **fields) -> dict:
+    "What OpenAPI says about a form, or a file as the whole body."
     form = {'schema': {'type': 'object', 'properties': fields}}
-    content = {'multipart/form-data': form, 'application/octet-stream': {'schema': _SOUND}}
+    content = {'multipart/form-data': form} | {kind: {'schema': _SOUND} for kind in kinds}
     return {'requestBody': {'required': True, 'content': content}}
 
 
-_REFUSALS = {
-    401: 'no token, or another than that of the server',
-    404: 'no such model',
-    413: 'too many bytes, files, seconds or channels',
-    422: 'no sound that can be decoded',
-    503: 'too much at work; the header Retry-After says when to try again',
-}
-_RESPONSES = {status: {'description': text} for status, text in _REFUSALS.items()}
-router = APIRouter(dependencies=[Depends(_allowed)], responses=_RESPONSES)
-_LATE = 'The answer took too long: send less at a time.'
+_BEARER = HTTPBearer(auto_error=False, description='of a server that was given a token')
+_GUARDS = [Depends(_allowed), Security(_BEARER)]  # the second one is for OpenAPI only
+router = APIRouter(dependencies=_GUARDS, responses=refusals(401, 403))
+_SENT = refusals(400, 404, 408, 413, 415, 422, 500, 503, 507)
+_WHOLE = 'audio/*', 'application/octet-stream'
+_Named = Annotated[str, Query(description='a name from /models; empty for the model of the server')]
 
 # %% ../../nbs/tools/serve.ipynb #b8c68cbe
-@router.post('/predict', openapi_extra=_body(file={'type': 'array', 'items': _SOUND}))
+_PREDICTED = _SENT | answers('what each sound is, or its error and status', PREDICTED)
+
+
+@router.post('/predict', openapi_extra=_body(*_WHOLE, file=_SOUNDS), responses=_PREDICTED)
 async def predict(
     request: Request,
-    model: str = '',  # of the server; empty for its own
+    model: _Named = '',
 ) -> JSONResponse:
     "Name sounds: the class of each, its probability, and those of all classes."
     server = _server(request)
@@ -91,7 +107,7 @@ async def predict(
         if not got.uploads:
             raise Refused(400, 'No file came: send one or more, as `curl -F file=@dog.wav` does.')
         opened = await server.opened(model)
-        rows = await server.within(server.predict(opened, got.uploads), 503, _LATE)
+        rows = await _answered(request, server.predict(opened, got.uploads))
     answer, refused = {'model': opened.name, 'answers': rows}, [r for r in rows if 'error' in r]
     if len(refused) < len(rows):
         return JSONResponse(answer)
@@ -100,12 +116,18 @@ async def predict(
     return JSONResponse({'error': refused[0]['error']} | answer, status, headers)
 
 # %% ../../nbs/tools/serve.ipynb #95db9c23
-@router.post('/timeline', openapi_extra=_body(file=_SOUND))
+_TIMELINE = {'model': 'scratch', 'file': 'dog.wav', 'segments': [SEGMENT]}
+_SEGMENTS = _SENT | answers('what happens when, in seconds', _TIMELINE)
+_WINDOW = Query(description='seconds per window; default: the length of the model')
+_HOP = Query(description='seconds from one window to the next; default: half a window')
+
+
+@router.post('/timeline', openapi_extra=_body(*_WHOLE, file=_SOUND), responses=_SEGMENTS)
 async def timeline(
     request: Request,
-    model: str = '',  # of the server; empty for its own
-    window: float | None = None,  # seconds per window; default: the model's own length
-    hop: float | None = None,  # seconds from one window to the next; default: half a window
+    model: _Named = '',
+    window: Annotated[float | None, _WINDOW] = None,
+    hop: Annotated[float | None, _HOP] = None,
 ) -> JSONResponse:
     "What happens when in one recording: segments with a start, an end, a label and a probability."
     server = _server(request)
@@ -113,13 +135,15 @@ async def timeline(
         if not got.uploads:
             raise Refused(400, 'No file came: send one recording, as `curl -F file=@dog.wav` does.')
         opened = await server.opened(model)
-        segments = server.timeline(opened, got.uploads[0], window, hop)
-        found = await server.within(segments, 503, _LATE)
+        found = await _answered(request, server.timeline(opened, got.uploads[0], window, hop))
     return JSONResponse({'model': opened.name, 'file': got.uploads[0].name, 'segments': found})
 
+# %% ../../nbs/tools/serve.ipynb #2f85a52c
+_MODEL = {'name': 'scratch', 'default': True, 'classes': ['cat', 'dog'], 'seconds': 5.0, 'sample_rate': 44100}
 
-@router.get('/models')
-async def models(request: Request) -> JSONResponse:
+
+@router.get('/models', responses=answers('models', {'models': [_MODEL]}))
+def models(request: Request) -> JSONResponse:
     "The models that requests may name, with their classes."
     server = _server(request)
     return JSONResponse({'models': [told_model(server, name) for name in server.names()]})
@@ -145,16 +169,23 @@ def _input(features: Features) -> dict:
     return {'seconds': features.duration, 'sample_rate': features.sample_rate}
 
 # %% ../../nbs/tools/serve.ipynb #af55bc5a
-_TEXT = {'type': 'string'}
-_TRAIN = _body(file=_SOUND, folder=_TEXT, model=_TEXT, recipe=_TEXT, quick=_TEXT, replace=_TEXT)
+_TRAIN = _body(
+    file={'type': 'string', 'format': 'binary', 'description': 'a zip of class folders'},
+    folder=_text('or a folder from /jobs'),
+    model=_text('what to call the model'),
+    recipe=_text('mn04, squeezenet, finetuned or scratch'),
+    quick=_text('true for a few epochs only'),
+    replace=_text('true to replace a model of this name'),
+)
+_STARTED = _SENT | refusals(409) | answers('a job', JOB, 202)
 
 
-@router.post('/train', status_code=202, openapi_extra=_TRAIN)
+@router.post('/train', status_code=202, openapi_extra=_TRAIN, responses=_STARTED)
 async def train(request: Request) -> JSONResponse:
     "Train a model on a zip of class folders (field file), or on a folder of the server (field folder)."
     server = _server(request)
     server.jobs.check_free()
-    async with _received(request, 1, server.settings.limits.zip_megabytes) as got:
+    async with _received(request, 1, server.settings.limits.zip_megabytes, times=10) as got:
         if bool(got.uploads) == ('folder' in got.fields):
             raise Refused(400, 'Send a zip of class folders as file, or the name of a folder as folder.')
         if not got.fields.get('model'):
@@ -162,7 +193,7 @@ async def train(request: Request) -> JSONResponse:
         job = await asyncio.to_thread(_started, server.jobs, got)
     return JSONResponse(job.told(), 202)
 
-
+# %% ../../nbs/tools/serve.ipynb #1ca15c5d
 def _started(jobs: Jobs, got: Received) -> Job:
     "The job that a form asks for."
     f = got.fields
@@ -171,75 +202,56 @@ def _started(jobs: Jobs, got: Received) -> Job:
     return jobs.start(sounds, f['model'], f.get('recipe', 'mn04'), quick, replace)
 
 # %% ../../nbs/tools/serve.ipynb #495ab23d
-@router.get('/jobs')
-async def jobs(request: Request) -> JSONResponse:
+_JOB = refusals(404) | answers('a job', JOB)
+
+
+@router.get('/jobs', responses=answers('jobs and folders', {'jobs': [JOB], 'folders': ['sounds']}))
+def jobs(request: Request) -> JSONResponse:
     "The trainings that this server has started, and the folders that it may train on."
     found = _server(request).jobs
-    told = [job.told() for job in found.jobs.values()]
+    told = [job.told() for job in list(found.jobs.values())]
     return JSONResponse({'jobs': told, 'folders': found.folders()})
 
 
-@router.get('/jobs/{number}')
-async def job(request: Request, number: int) -> JSONResponse:
+@router.get('/jobs/{number}', responses=_JOB)
+def job(request: Request, number: int) -> JSONResponse:
     "How far a training is."
     return JSONResponse(_server(request).jobs.get(number).told())
 
 
-@router.get('/jobs/{number}/log')
-async def log(request: Request, number: int) -> PlainTextResponse:
+@router.get('/jobs/{number}/log', responses=refusals(404) | answers('lines', 'runs: 1/4'))
+def log(request: Request, number: int) -> PlainTextResponse:
     "What a training has printed."
     return PlainTextResponse('\n'.join(_server(request).jobs.get(number).log) + '\n')
 
 # %% ../../nbs/tools/serve.ipynb #4c45b9b1
-@router.delete('/jobs/{number}')
-async def cancel(request: Request, number: int) -> JSONResponse:
+@router.delete('/jobs/{number}', responses=_JOB | refusals(409))
+def cancel(request: Request, number: int) -> JSONResponse:
     "Cancel a training. What it has trained so far is kept: the same request goes on from there."
     found = _server(request).jobs.get(number)
-    await asyncio.to_thread(found.cancel)
+    found.cancel()
     return JSONResponse(found.told())
 
 # %% ../../nbs/tools/serve.ipynb #18917386
-@router.get('/metrics')
+@router.get('/metrics', responses=answers('counters', 'soundclf_worker_deaths_total 0.0'))
 async def metrics(request: Request) -> Response:
     "Counters for Prometheus."
     server = _server(request)
-    text = request.app.state.metrics.text(server.counts['requests'], len(server.pool.line.items))
+    to_log = server.log.waiting if server.log else 0
+    numbers = server.counts['requests'], len(server.pool.line.items), to_log
+    text = request.app.state.metrics.text(*numbers)
     return Response(text, media_type='text/plain; version=0.0.4; charset=utf-8')
 
-
+# %% ../../nbs/tools/serve.ipynb #c54ecbd2
 async def healthz(request: Request) -> JSONResponse:
     "Whether the server can answer."
     alive = _server(request).pool.alive
     return JSONResponse({'status': 'ok' if alive else 'no worker', 'workers': alive}, 200 if alive else 503)
 
-# %% ../../nbs/tools/serve.ipynb #4f1ea81b
-def _refusal(status: int, sentence: str, retry_after: int | None = None) -> JSONResponse:
-    headers = {'Retry-After': str(retry_after)} if retry_after else {}
-    if status == 401:
-        headers['WWW-Authenticate'] = 'Bearer'
-    return JSONResponse({'error': without_paths(sentence)}, status, headers)
 
-
-async def _on_known(request: Request, error: SoundclfError) -> JSONResponse:
-    return _refusal(getattr(error, 'status', 422), str(error), getattr(error, 'retry_after', None))
-
-
-async def _on_http(request: Request, error: HTTPException) -> JSONResponse:
-    known = {
-        404: 'There is no such page: `/docs` lists what there is.',
-        405: 'This page takes another method.',
-    }
-    return _refusal(error.status_code, known.get(error.status_code, f'{error.detail}.'))
-
-
-async def _on_values(request: Request, error: RequestValidationError) -> JSONResponse:
-    first = error.errors()[0]
-    return _refusal(422, f'{first["loc"][-1]} does not fit ({first["msg"]}): `/docs` says what it may be.')
-
-# %% ../../nbs/tools/serve.ipynb #e0d176b7
-async def _on_unknown(request: Request, error: Exception) -> JSONResponse:
-    traceback.print_exception(error, file=sys.stderr)
-    return _refusal(500, 'The server failed at this request: its owner can read why in its output.')
+async def docs(request: Request) -> HTMLResponse:
+    "The page that describes the server; it holds no program, and may load none."
+    return HTMLResponse(docs_page(request.app.openapi()), headers={'Content-Security-Policy': POLICY})
 
 # %% ../../nbs/tools/serve.ipynb #5bc8ce95
 @asynccontextmanager
@@ -258,13 +270,15 @@ def make_app(
 ) -> FastAPI:  # for uvicorn or a test client
     "The application; its workers live as long as it does."
 
-    app = FastAPI(title='soundclf', version=soundclf.__version__, lifespan=_lifespan, redoc_url=None)
+    app = FastAPI(
+        title='soundclf', version=soundclf.__version__, lifespan=_lifespan, docs_url=None, redoc_url=None
+    )
     app.state.metrics = Metrics()
     app.state.server = Server(settings, app.state.metrics.observe)
     app.include_router(router)
-    app.add_api_route('/healthz', healthz)
-    handlers = {SoundclfError: _on_known, HTTPException: _on_http, RequestValidationError: _on_values}
-    for kind, answer in (handlers | {Exception: _on_unknown}).items():
+    app.add_api_route('/healthz', healthz, responses=answers('alive', {'status': 'ok', 'workers': 2}))
+    app.add_api_route('/docs', docs, include_in_schema=False)
+    for kind, answer in HANDLERS.items():
         app.add_exception_handler(kind, answer)
     app.add_middleware(Drained)
     app.add_middleware(Counted, metrics=app.state.metrics)

@@ -177,7 +177,7 @@ def start(
 @patch
 def check_free(self: Jobs):
     "Raises `Refused` with 409 while a job is at work."
-    for job in self.jobs.values():
+    for job in list(self.jobs.values()):
         if job.state == 'running':
             advice = 'there is one at a time: wait, or cancel it'
             raise Refused(409, f'Job {job.number} is at work, and {advice}.', retry_after=60)
@@ -186,7 +186,7 @@ def check_free(self: Jobs):
 @patch
 def stop(self: Jobs):
     "Ends the job that is at work, if there is one."
-    for job in self.jobs.values():
+    for job in list(self.jobs.values()):
         if job.state == 'running':
             job.stopped = True
             job.cancel()

@@ -27,34 +27,46 @@ class Metrics:
         self.seconds = prometheus.Histogram('soundclf_request_seconds', 'Time', ('route',), registry=r)
         sizes = (1, 2, 4, 8, 16, 32, 64)
         self.batch = prometheus.Histogram('soundclf_batch_sounds', 'In a batch', buckets=sizes, registry=r)
-        self.death = prometheus.Counter('soundclf_worker_deaths', 'Workers replaced', registry=r)
         self.at_work = prometheus.Gauge('soundclf_requests_at_work', 'At work', registry=r)
         self.waiting = prometheus.Gauge('soundclf_sounds_waiting', 'In the line', registry=r)
+        self.to_log = prometheus.Gauge('soundclf_answers_to_log', 'Not yet on the disk', registry=r)
+        self.events = {k: prometheus.Counter(*named, registry=r) for k, named in _EVENTS.items()}
+
+# %% ../../nbs/tools/serve_metrics.ipynb #6c89c62c
+_EVENTS = {
+    'death': ('soundclf_worker_deaths', 'Workers replaced'),
+    'logged': ('soundclf_logged_answers', 'Answers in the log'),
+    'unlogged': ('soundclf_unlogged_answers', 'Answers that are missing in the log'),
+    'log_failure': ('soundclf_log_failures', 'Attempts to write the log that failed'),
+}
 
 # %% ../../nbs/tools/serve_metrics.ipynb #210604c6
 @patch
 def observe(
     self: Metrics,
-    event: str,  # batch or death
-    value: float,  # sounds in the batch, or 1
+    event: str,  # batch, or one of `_EVENTS`
+    value: float,  # sounds in the batch, or how many
 ):
-    "Counts a batch or a death, for `Pool`."
+    "Counts what `Pool` and `ServedLog` tell."
     if event == 'batch':
         self.batch.observe(value)
-    else:
-        self.death.inc(value)
+        return
+    self.events[event].inc(value)
+    if event == 'death':
         show_line('A worker ended and was replaced.', sys.stderr)
 
-
+# %% ../../nbs/tools/serve_metrics.ipynb #42d79c7c
 @patch
 def text(
     self: Metrics,
     at_work: int,  # requests
     waiting: int,  # sounds in the line
+    to_log: int = 0,  # answers that are not yet on the disk
 ) -> bytes:
     "All counters, as Prometheus reads them."
     self.at_work.set(at_work)
     self.waiting.set(waiting)
+    self.to_log.set(to_log)
     return prometheus.generate_latest(self.registry)
 
 # %% ../../nbs/tools/serve_metrics.ipynb #8be71ea7

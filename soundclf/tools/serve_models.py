@@ -19,7 +19,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..core.files import SoundclfError, file_digests
+from .answer_log import answered_by
 from .classifier import Classifier
+from .summaries import summarizing
 from .windows import Window
 
 # %% ../../nbs/tools/serve_models.ipynb #fc08d96e
@@ -41,13 +43,15 @@ def model_key(
 class OpenModels:
     "The models that a worker has at hand, the last used ones only."
 
-    def __init__(self, engine: str = 'auto', most: int = 4):
-        self.engine, self.most, self.open = engine, most, OrderedDict()
+    def __init__(self, engine: str = 'auto', most: int = 4, summaries: bool = False):
+        self.engine, self.most, self.summaries = engine, most, summaries
+        self.open = OrderedDict()
 
     def get(self, key: ModelKey) -> Classifier:
         "A model ready to answer; raises `SoundclfError` where it cannot be."
         if key not in self.open:
-            self.open[key] = Classifier.load(key.path, self.engine)
+            load = summarizing if self.summaries else Classifier.load
+            self.open[key] = load(key.path, self.engine)
         self.open.move_to_end(key)
         while len(self.open) > self.most:
             self.open.popitem(last=False)
@@ -80,6 +84,8 @@ def _shell(models: OpenModels, key: ModelKey) -> Classifier | str:
     "A model without its weights, or why it does not open."
     try:
         shell = copy(models.get(key))
+        if models.summaries:
+            shell.by = answered_by(key.path, shell.run.kind)
         shell.run = None
         return shell
     except Exception as e:
@@ -90,11 +96,13 @@ def work(
     pipe: Connection,  # to the server
     engine: str,  # torch, onnx, or auto
     first: ModelKey | None,  # the model to open at once
+    summaries: bool = False,  # of each sound, for a log
 ):
     "The life of a worker, until the other end of its pipe is closed."
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which then closes the pipe
+    for number in (signal.SIGINT, signal.SIGTERM):  # for the server, which then closes the pipe
+        signal.signal(number, signal.SIG_IGN)
     os.environ |= {'OMP_NUM_THREADS': '1', 'SOUNDCLF_THREADS': '1'}  # there is a worker per core
-    models = OpenModels(engine)
+    models = OpenModels(engine, summaries=summaries)
     if first:
         _shell(models, first)
     with contextlib.suppress(EOFError, OSError):  # the server is gone

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.audio import Features, fit_clip, load_clip, read_blocks, seconds_of
+from ..core.audio import Features, fit_clip, load_clip
+from ..core.decoding import read_blocks, seconds_of
+from ..core.headers import header_of
 from .serve_limits import Limits, Refused
 from .windows import check_window, cut_windows
 
@@ -45,12 +47,19 @@ def _checked_seconds(path: str | Path, limits: Limits) -> float:
     "The length of a file; raises `Refused` with 413 for too much of it."
     seconds = seconds_of(path)
     _check_seconds(seconds, path, limits)
-    with contextlib.closing(read_blocks(path, 1)) as blocks:
-        channels = len(next(blocks, ([],))[0])
-    if channels > limits.channels:
+    if (channels := _channels_of(path)) > limits.channels:
         advice = f'send at most {limits.channels}, or mix them down'
         raise Refused(413, f'{path} has {channels} channels: {advice}.')
     return seconds
+
+
+def _channels_of(path: str | Path) -> int:
+    "The channels that a decoder gives; only libsndfile keeps to the header."
+    header = header_of(path)
+    if header.reader == 'libsndfile':
+        return header.channels
+    with contextlib.closing(read_blocks(path, 1)) as blocks:
+        return len(next(blocks, ([],))[0])
 
 
 def _check_seconds(seconds: float, path: str | Path, limits: Limits):

@@ -7,6 +7,7 @@ more."""
 __all__ = ['WorkerDied', 'Worker', 'Item', 'Line', 'Pool']
 
 # %% ../../nbs/tools/serve_workers.ipynb #3c91e259
+import atexit
 import contextlib
 import math
 import multiprocessing
@@ -17,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import resource_tracker
 
 import numpy as np
@@ -35,12 +37,13 @@ class WorkerDied(Exception):
 class Worker:
     "A process that answers."
 
-    def __init__(self, engine: str, first: ModelKey | None, seconds: float):
+    def __init__(self, engine: str, first: ModelKey | None, seconds: float, summaries: bool = False):
         spawn = multiprocessing.get_context('spawn')
         self.pipe, theirs = spawn.Pipe()
-        self.seconds = seconds
-        self.process = spawn.Process(target=work, args=(theirs, engine, first), daemon=True)
+        self.seconds, self.limit = seconds, 5 * seconds  # the first question waits for the start
+        self.process = spawn.Process(target=work, args=(theirs, engine, first, summaries), daemon=True)
         self.process.start()
+        atexit.register(self.process.kill)  # it ignores what Python sends its processes at the end
         theirs.close()
 
 # %% ../../nbs/tools/serve_workers.ipynb #1271eae1
@@ -52,13 +55,14 @@ def ask(
     spans: Sequence[tuple[float, float]] = (),  # start and end of each, in seconds
 ):  # what `work` sends back
     "The answers of a worker; raises `WorkerDied`."
-    watch = threading.Timer(self.seconds, self.process.kill)
+    watch = threading.Timer(self.limit, self.process.kill)
     watch.daemon = True
     watch.start()
     try:
         self.pipe.send((key, waves, spans))
-        return self.pipe.recv()
-    except (EOFError, OSError):
+        answer, self.limit = self.pipe.recv(), self.seconds
+        return answer
+    except Exception:  # also no memory: what is left in the pipe must not answer the next batch
         self.stop()  # its pipe closes a moment before it is gone
         raise WorkerDied from None
     finally:
@@ -68,6 +72,7 @@ def ask(
 @patch
 def stop(self: Worker):
     "Ends the process."
+    atexit.unregister(self.process.kill)
     self.process.kill()
     self.process.join()
     self.pipe.close()
@@ -178,8 +183,10 @@ class Pool:
         seconds: float = 60.0,  # after which a worker that does not answer is killed
         most: int = 64,  # waveforms that may wait
         observe: Callable[[str, float], None] = lambda event, value: None,  # of batches and deaths
+        summaries: bool = False,  # of each sound, for a log
     ):
-        self.first, self.engine, self.batch, self.seconds = first, engine, batch, seconds
+        self.first, self.batch, self.seconds = first, batch, seconds
+        self.new = partial(Worker, engine, first, seconds, summaries)
         self.line, self.observe = Line(most), observe
         self.threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(workers)]
         self.alive = 0  # workers
@@ -230,6 +237,10 @@ def _serve(self: Pool):
             self._hand_over(batch, worker)
         except WorkerDied:
             worker = self._living(worker)
+        except Exception as e:  # such as no memory for the batch
+            sentence = f'The server failed at this sound ({type(e).__name__}): try again.'
+            for item in batch:
+                item.settle(Refused(503, sentence, retry_after=5))
     worker.stop()
 
 # %% ../../nbs/tools/serve_workers.ipynb #896e3d4d
@@ -244,7 +255,7 @@ def _hand_over(self: Pool, batch: list[Item], worker: Worker):
     except WorkerDied:
         self._once_more(batch)
         raise
-    for item, answer in zip(batch, [found] if single else found):
+    for item, answer in zip(batch, [found] if single else found, strict=True):
         item.settle(answer)
 
 # %% ../../nbs/tools/serve_workers.ipynb #00323f13
@@ -259,7 +270,7 @@ def _living(self: Pool, worker: Worker | None) -> Worker:
         self.observe('death', 1)
     while True:
         try:
-            new = Worker(self.engine, self.first, self.seconds)
+            new = self.new()
             self.alive += 1
             return new
         except OSError:  # no memory or no process is left at the moment

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..core.artefact_schema import read_config, write_config
 from ..core.audio import Features
 from ..core.front_ends import unheard_text
 from ..core.stretches import seconds_used, sources
@@ -21,6 +22,7 @@ from ..core.stretches import seconds_used, sources
 from ..core.checks import check_clips
 from ..core.clips import class_names
 from ..core.confusion import plot_confusions
+from ..core.data_locks import lock_note
 from ..core.drawing import save_figure
 from ..core.files import SoundclfError, known_name, read_json, write_json
 from ..core.front_ends import features_for
@@ -127,7 +129,14 @@ def train_model(
         else:
             runs = Path(runs or folder / 'runs')
             _train(table, name, folder, (kind, runs, seed, profile, epochs, sample_rate))
+        _name_lock(table, folder)
         return keep_training_hashes(table, folder).parent
+
+# %% ../../nbs/tools/training.ipynb #df049d0d
+def _name_lock(table: pd.DataFrame, folder: Path):
+    "Writes into a model which lock its clips had."
+    if lock := table.attrs.get('lock'):
+        write_config(read_config(folder) | {'lock': lock}, folder)
 
 # %% ../../nbs/tools/training.ipynb #88eb57cc
 def _train(table: pd.DataFrame, name: str, folder: Path, settings: tuple):
@@ -177,8 +186,8 @@ def _keep(folder: Path, kind: str, final: Run, table, predictions, results: dict
 
 
 def _card(final: Run, record: dict, name: str, table: pd.DataFrame) -> str:
-    recordings = f'{table.group.nunique()} recordings'
-    data = f'{name}: {len(table)} clips, {recordings}; this model was trained on all of them'
+    clips = f'{len(table)} clips, {table.group.nunique()} recordings'
+    data = f'{name}: {clips}; this model was trained on all of them{lock_note(table)}'
     licence = 'that of the recordings, and of the pretrained weights where there are any'
     limits = 'It knows its classes only; the models in the table left out one fold each.'
     if silent := silent_clips(table):

@@ -1,0 +1,313 @@
+// The page: buttons, messages to the worker, and what comes back.
+
+import { csvOf, tracksOf } from './answers.js'
+import { axis, clearRolling, drawSpectrogram, rollSpectrogram } from './draw.js'
+import { drawBars, drawTaught, drawTimeline } from './draw.js'
+import { openMicrophone } from './microphone.js'
+import { rateOf } from './sound.js'
+
+const $ = (id) => document.getElementById(id)
+const LONGEST = 30 * 60 // seconds that a browser can hold in memory
+const worker = new Worker('worker.js', { type: 'module' })
+let model = null
+let microphone = null
+let purpose = '' // of what the microphone is open for
+let shown = { name: '', segments: [], seconds: 0 }
+let wav = null
+let spokenAt = 0
+let drawnAt = 0 // seconds of a live sound
+
+const send = (type, more = {}, moved = []) => worker.postMessage({ type, ...more }, moved)
+
+function say(text, isError = false) {
+  $('status').textContent = text
+  $('status').classList.toggle('error', isError)
+}
+
+/** An event's work, whose errors become a sentence on the page. */
+function guarded(work) {
+  return async (...given) => {
+    try {
+      await work(...given)
+    } catch (error) {
+      say(error.message, true)
+      closeMicrophone()
+    }
+  }
+}
+
+// What the worker tells.
+const heard = {
+  ready(told) {
+    model = told
+    const many = `${told.classes.length} sounds: ${told.classes.slice(0, 10).join(', ')}`
+    $('about').textContent = `The model ${told.name} names ${many}${told.classes.length > 10 ? ', …' : ''}.`
+    for (const id of ['live', 'record', 'file', 'example', 'example-files', 'load']) $(id).disabled = false
+    $('threshold-row').hidden = !told.rules.hasScore
+    $('threshold').value = told.rules.threshold
+    showThreshold()
+    $('teach').hidden = !told.width
+    $('teach-hint').textContent = teachHint()
+    drawBars(told.classes, told.classes.map(() => 0))
+    say('Ready.')
+    document.documentElement.dataset.ready = 'true'
+  },
+
+  progress({ done, total }) {
+    say(`Listening to the file: ${done} of ${total} windows.`)
+  },
+
+  answer({ name, seconds, columns, answer, segments, classes }) {
+    shown = { name, segments, seconds }
+    drawSpectrogram(columns, seconds)
+    axis('0 s', `${seconds.toFixed(1)} s`)
+    showAnswer(answer, classes)
+    speak(answer, true)
+    showSegments(wav || $('player').src ? play : null)
+    say(`${name}: ${seconds.toFixed(1)} seconds.`)
+    document.documentElement.dataset.answer = JSON.stringify({ name, answer, segments, classes })
+  },
+
+  live({ seconds, answer, classes, segments, columns, took }) {
+    rollSpectrogram(columns, seconds)
+    showAnswer(answer, classes)
+    speak(answer)
+    shown = { name: 'microphone', segments, seconds }
+    if (seconds - drawnAt >= 0.5) {
+      drawTimeline(segments, seconds)
+      drawnAt = seconds
+    }
+    document.documentElement.dataset.live = JSON.stringify({ seconds, took, answer })
+  },
+
+  recorded({ seconds }) {
+    say(`Recording: ${seconds.toFixed(1)} seconds.`)
+    if (seconds >= model.seconds && purpose === 'example') send('stop')
+  },
+
+  stopped({ purpose: ended, seconds, segments }) {
+    closeMicrophone()
+    if (ended !== 'live') return
+    shown = { name: 'microphone', segments, seconds }
+    showSegments(null)
+    say(`Stopped after ${seconds.toFixed(1)} seconds.`)
+  },
+
+  recording({ wav: bytes, name, purpose: ended }) {
+    if (ended === 'example') return
+    wav = bytes
+    $('wav').disabled = false
+    showPlayer(new Blob([bytes], { type: 'audio/wav' }), name)
+  },
+
+  taught({ taught, isUsed, fitted }) {
+    drawTaught(taught, (label) => send('forget', { label }))
+    $('fit').disabled = $('save').disabled = taught.length === 0
+    $('unuse').disabled = !isUsed
+    if (fitted) say(`Taught: ${fitted.join(', ')}. Answers take it into account now.`)
+    else say(taught.length ? 'Add examples, then press Teach.' : 'Nothing is taught.')
+    document.documentElement.dataset.taught = JSON.stringify({ taught, isUsed })
+  },
+
+  saved({ text }) {
+    download(text, `${model.name}-taught.json`, 'application/json')
+  },
+
+  error({ text }) {
+    say(text, true)
+    closeMicrophone()
+  },
+}
+
+worker.onmessage = ({ data }) => heard[data.type](data)
+const CURRENT = 'use a current browser, and load the page anew'
+worker.onerror = () => say(`The model cannot be started here: ${CURRENT}.`, true)
+
+function teachHint() {
+  const how = 'Name a class, give a few examples, and press Teach. Examples stay in this page.'
+  const own = model.known
+    ? 'A new class stands beside those of the model.'
+    : 'This model has no examples of its own classes: after teaching, only taught classes are told apart.'
+  return `${how} ${own}`
+}
+
+// The answer.
+function showAnswer(answer, classes) {
+  const percent = Math.round(100 * answer.probability)
+  $('label').textContent = answer.label || answer.note
+  const nearest = `${answer.note}; nearest: ${answer.best} (${percent} %)`
+  $('note').textContent = answer.label ? (answer.note ? nearest : `${percent} %`) : 'No sound to name.'
+  drawBars(classes, answer.probabilities)
+}
+
+/** The answer for a screen reader: when it changes, and not more often than every two seconds. */
+function speak(answer, always = false) {
+  const text = answer.label || answer.note
+  const isNew = !$('spoken').textContent.startsWith(`${text},`)
+  if (!always && (!isNew || performance.now() - spokenAt < 2000)) return
+  spokenAt = performance.now()
+  $('spoken').textContent = `${text}, ${Math.round(100 * answer.probability)} percent`
+}
+
+function showSegments(player) {
+  drawTimeline(shown.segments, shown.seconds, player)
+  $('csv').disabled = $('audacity').disabled = false
+}
+
+function play(segment) {
+  const player = $('player')
+  player.currentTime = segment.start
+  player.ontimeupdate = () => {
+    if (player.currentTime < segment.end) return
+    player.pause()
+    player.ontimeupdate = null
+  }
+  player.play()
+}
+
+function showPlayer(blob, name) {
+  const player = $('player')
+  if (player.src) URL.revokeObjectURL(player.src)
+  player.src = URL.createObjectURL(blob)
+  player.hidden = false
+  player.setAttribute('aria-label', name)
+}
+
+// Files.
+async function decoded(file) {
+  const bytes = await file.arrayBuffer()
+  const rate = rateOf(new Uint8Array(bytes))
+  let buffer
+  try {
+    buffer = await new OfflineAudioContext(1, 1, rate).decodeAudioData(bytes)
+  } catch {
+    throw new Error(`${file.name} cannot be decoded by this browser: convert it to WAV, MP3 or Ogg.`)
+  }
+  if (buffer.duration > LONGEST) {
+    throw new Error(`${file.name} is longer than 30 minutes: use soundclf predict --timeline for it.`)
+  }
+  const channels = Array.from({ length: buffer.numberOfChannels }, (_, c) => buffer.getChannelData(c).slice())
+  return { name: file.name, channels, rate: buffer.sampleRate }
+}
+
+async function open(file) {
+  if (!file || !model) return
+  if (microphone) send('stop')
+  say(`Decoding ${file.name} …`)
+  const sound = await decoded(file)
+  wav = null
+  $('wav').disabled = true
+  showPlayer(file, file.name)
+  send('analyse', sound, sound.channels.map((c) => c.buffer))
+}
+
+async function addExamples(files) {
+  const label = wantedLabel()
+  for (const file of files) {
+    const sound = await decoded(file)
+    send('learn', { label, ...sound }, sound.channels.map((c) => c.buffer))
+  }
+}
+
+function wantedLabel() {
+  const label = $('new-label').value.trim()
+  if (label) return label
+  $('new-label').focus()
+  throw new Error('The class has no name yet: type one first.')
+}
+
+// The microphone.
+const BUTTONS = {
+  live: ['Listen', 'Stop'],
+  record: ['Record', 'Stop recording'],
+  example: ['Record an example', 'Stop'],
+}
+
+async function toggle(wanted) {
+  if (microphone) return send('stop')
+  const label = wanted === 'example' ? wantedLabel() : ''
+  microphone = await openMicrophone()
+  purpose = wanted
+  $(wanted).classList.add('on')
+  $(wanted).textContent = BUTTONS[wanted][1]
+  clearRolling()
+  drawnAt = 0
+  say(wanted === 'live' ? 'Listening.' : 'Recording.')
+  send('listen', { port: microphone.port, rate: microphone.rate, purpose, label }, [microphone.port])
+}
+
+function closeMicrophone() {
+  microphone?.close()
+  microphone = null
+  if (!purpose) return
+  $(purpose).classList.remove('on')
+  $(purpose).textContent = BUTTONS[purpose][0]
+  purpose = ''
+}
+
+// What a person takes along.
+function download(content, name, type) {
+  const link = document.createElement('a')
+  link.href = URL.createObjectURL(new Blob([content], { type }))
+  link.download = name
+  link.click()
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000)
+}
+
+const stem = () => shown.name.replace(/\.[^.]*$/, '') || 'sound'
+
+function showThreshold() {
+  const share = Number($('threshold').value)
+  $('threshold-text').textContent = `${Math.round(100 * share)} %`
+}
+
+function connect() {
+  for (const id of Object.keys(BUTTONS)) $(id).onclick = guarded(() => toggle(id))
+  onFiles('file', ([file]) => open(file))
+  onFiles('example-files', addExamples)
+  onFiles('load', async ([file]) => send('loadTaught', { text: await file.text() }))
+  const rows = () => shown.segments.map((s) => ({ ...s, path: shown.name }))
+  $('csv').onclick = () => download(csvOf(rows()), `${stem()}.csv`, 'text/csv')
+  $('audacity').onclick = () => download(tracksOf(shown.segments), `${stem()}.txt`, 'text/plain')
+  $('wav').onclick = () => download(wav, 'recording.wav', 'audio/wav')
+  $('fit').onclick = () => {
+    say('Teaching …')
+    send('teach')
+  }
+  $('save').onclick = () => send('save')
+  $('unuse').onclick = () => send('unuse')
+  $('threshold').oninput = () => {
+    showThreshold()
+    send('setThreshold', { share: Number($('threshold').value) })
+  }
+}
+
+function onFiles(id, work) {
+  $(id).onchange = guarded(async ({ target }) => {
+    const files = [...target.files]
+    target.value = ''
+    if (files.length) await work(files)
+  })
+}
+
+function takeDrops() {
+  const holds = (event) => event.dataTransfer?.types.includes('Files')
+  addEventListener('dragover', (event) => {
+    if (!holds(event)) return
+    event.preventDefault()
+    document.body.classList.add('dropping')
+  })
+  addEventListener('dragleave', (event) => {
+    if (!event.relatedTarget) document.body.classList.remove('dropping')
+  })
+  addEventListener('drop', guarded(async (event) => {
+    event.preventDefault()
+    document.body.classList.remove('dropping')
+    await open(event.dataTransfer.files[0])
+  }))
+}
+
+connect()
+takeDrops()
+say('Loading the model …')
+send('load')
