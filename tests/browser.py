@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
-MOST = 600_000  # milliseconds after which a page is no longer slow, but hangs
+MOST = 180_000  # milliseconds after which a page is no longer slow, but hangs
 QUIET = [
     '--no-sandbox',
     '--disable-gpu',

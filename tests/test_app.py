@@ -16,6 +16,7 @@ from streamlit.testing.v1 import AppTest
 
 from soundclf.core.decoding import decode
 from soundclf.core.esc50 import synthetic
+from soundclf.tools.answers import answer_text
 from soundclf.tools.app import PAGES
 from soundclf.tools.app_label import KEYS
 from soundclf.tools.app_parts import plain
@@ -436,7 +437,7 @@ def test_pages_uploads_and_the_microphone(app_home, tmp_path):
         page.locator('input[type=file]').set_input_files([str(clip), str(tmp_path / 'broken.wav')])
         settle(page)
         assert 'broken.wav cannot be decoded' in page.locator('[data-testid="stAlert"]').inner_text()
-        shown = f'{expected.label} ({100 * expected.probability:.0f} %)'
+        shown = answer_text(expected.label, expected.note, expected.probabilities)
         page.get_by_role('heading', name=shown).wait_for(timeout=MOST)
         go(page, address)
         turn_to(page, 'Classify')

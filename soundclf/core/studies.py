@@ -49,7 +49,7 @@ class IndexSampler(BaseSampler):
 
     def sample_independent(self, study, trial, name, distribution):
         seed = zlib.crc32(f'{self.seed}/{trial_index(trial)}/{name}'.encode())
-        return self.make(seed).sample_independent(study, trial, name, distribution)
+        return self.make(seed=seed).sample_independent(study, trial, name, distribution)
 
 # %% ../../nbs/core/studies.ipynb #82b98f75
 class GridOf(IndexSampler):
