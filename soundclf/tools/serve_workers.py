@@ -27,7 +27,7 @@ from fastcore.basics import patch
 from ..core.files import SoundclfError
 from .classifier import Classifier
 from .serve_limits import Refused
-from .serve_models import ModelKey, work
+from .serve_models import ModelKey, send_batch, work
 
 # %% ../../nbs/tools/serve_workers.ipynb #78577cc4
 class WorkerDied(Exception):
@@ -51,7 +51,7 @@ class Worker:
 def ask(
     self: Worker,
     key: ModelKey,  # the model to ask
-    waves: np.ndarray | None,  # float32 [B, C, samples]; None asks for the model itself
+    waves: Sequence[np.ndarray] | None,  # float32 [C, samples] each; None asks for the model itself
     spans: Sequence[tuple[float, float]] = (),  # start and end of each, in seconds
 ):  # what `work` sends back
     "The answers of a worker; raises `WorkerDied`."
@@ -59,7 +59,7 @@ def ask(
     watch.daemon = True
     watch.start()
     try:
-        self.pipe.send((key, waves, spans))
+        send_batch(self.pipe, key, waves, spans)
         answer, self.limit = self.pipe.recv(), self.seconds
         return answer
     except Exception:  # also no memory: what is left in the pipe must not answer the next batch
@@ -249,7 +249,7 @@ def _hand_over(self: Pool, batch: list[Item], worker: Worker):
     "Asks a worker about a batch."
     self.observe('batch', len(batch))
     single = batch[0].wave is None
-    waves = None if single else np.stack([item.wave for item in batch])
+    waves = None if single else [item.wave for item in batch]
     try:
         found = worker.ask(batch[0].key, waves, [item.span for item in batch])
     except WorkerDied:
