@@ -50,29 +50,29 @@ def test_a_forged_file_is_named(nothing_here):
 
 
 def test_the_test_speaker_has_no_part_in_choice_and_fit(words):
-    table, looks = words
+    table, windows = words
     split, rng = fold_splits(table)[0], np.random.default_rng(1)
-    garbled, other = looks.copy(), table.copy()
+    garbled, other = windows.copy(), table.copy()
     garbled[split.test] = 100 * rng.normal(size=garbled[split.test].shape)
     other.loc[split.test, 'label'] = rng.permutation(table.label.iloc[split.test])
-    assert choose_probe(garbled, other, split.train, FEW) == choose_probe(looks, table, split.train, FEW)
+    assert choose_probe(garbled, other, split.train, FEW) == choose_probe(windows, table, split.train, FEW)
 
-    garbled[split.test[:5]] = looks[split.test[:5]]
-    scores = [c for c in probe_speech(looks, table, split, FEW)[0] if c.startswith('p_')]
-    clean = probe_speech(looks, table, split, FEW)[0][scores][:5]
+    garbled[split.test[:5]] = windows[split.test[:5]]
+    scores = [c for c in probe_speech(windows, table, split, FEW)[0] if c.startswith('p_')]
+    clean = probe_speech(windows, table, split, FEW)[0][scores][:5]
     pd.testing.assert_frame_equal(clean, probe_speech(garbled, other, split, FEW)[0][scores][:5])
 
 
 def test_training_speakers_are_left_out_whole(words, monkeypatch):
-    table, looks = words
+    table, windows = words
     split, seen = fold_splits(table)[0], []
 
-    def watch(looks, y, train, judged, probes):
+    def watch(windows, y, train, judged, probes):
         seen.append((set(table.group.iloc[train]), set(table.group.iloc[judged])))
         return [np.eye(10)[y[judged]] for _ in probes]
 
     monkeypatch.setattr(speech, 'speech_proba', watch)
-    assert choose_probe(looks, table, split.train, FEW) == FEW[0]
+    assert choose_probe(windows, table, split.train, FEW) == FEW[0]
     assert len(seen) == 3
     for train, judged in seen:
         assert not train & judged

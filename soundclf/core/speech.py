@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SPEECH_URL', 'SPEECH_FILES', 'RATE', 'SECONDS', 'FRAMES', 'STEP', 'SPEEDS', 'POOLS', 'KINDS',
            'STRENGTHS', 'PROBES', 'fetch_speech', 'speech_is_missing', 'speech_size', 'SpeechEmbedding',
-           'at_speed', 'cached_speech', 'pooled_looks', 'Probe', 'speech_proba', 'choose_probe',
+           'at_speed', 'cached_speech', 'pooled_windows', 'Probe', 'speech_proba', 'choose_probe',
            'probe_speech']
 
 # %% ../../nbs/core/speech.ipynb #ca1713e7
@@ -23,7 +23,15 @@ from .backbones import fetch_weights
 from .clips import class_names, targets
 from .decoding import decode
 from .features import features_key
-from .files import NoSource, cached, data_dir, known_name, sha256_file, sha256_of
+from soundclf.core.files import (
+    NoSource,
+    SoundclfError,
+    cached,
+    data_dir,
+    known_name,
+    sha256_file,
+    sha256_of,
+)
 from .jobs import side_by_side
 from .predictions import predictions_table
 from .runtime import library_versions
@@ -48,8 +56,8 @@ def speech_is_missing() -> str:  # empty where the embedding can be computed
         fetch_speech()
     except NoSource as e:
         return f'The speech embedding is left out. {e}'
-    if find_spec('onnxruntime') is None:
-        return 'The speech embedding is left out: it needs onnxruntime (`pip install onnxruntime`).'
+    if find_spec('onnxruntime') is None or find_spec('onnx') is None:
+        return "The speech embedding is left out: it needs onnx and onnxruntime: run `make install`."
     return ''
 
 # %% ../../nbs/core/speech.ipynb #7610c20d
@@ -64,11 +72,11 @@ def speech_size() -> dict[str, int]:  # parameters, bytes
 
 # %% ../../nbs/core/speech.ipynb #867dabc1
 RATE, SECONDS = 16000, 1.5  # what a clip is resampled, padded and cut to
-FRAMES, STEP = 76, 8  # mel frames of 10 ms that the network sees at once, and between two looks
+FRAMES, STEP = 76, 8  # mel frames of 10 ms in a window, and from one window to the next
 
 
 class SpeechEmbedding:
-    "The frozen network: samples `[n]` at `RATE`, between -1 and 1, to embeddings `[looks, 96]`."
+    "The frozen network: samples `[n]` at `RATE`, from -1 to 1, 0.8 s or more, to `[windows, 96]`."
 
     def __init__(self):
         self.mel, self.network = (_opened(file) for file in fetch_speech())
@@ -76,8 +84,10 @@ class SpeechEmbedding:
     def __call__(self, wave: np.ndarray) -> np.ndarray:
         scaled = (32768 * wave[None]).astype('float32')
         mel = self.mel.run(None, {'input': scaled})[0][0, 0] / 10 + 2
-        looks = np.lib.stride_tricks.sliding_window_view(mel, FRAMES, 0)[::STEP]
-        batch = np.ascontiguousarray(looks.transpose(0, 2, 1)[..., None])
+        if len(mel) < FRAMES:
+            raise SoundclfError('The speech embedding needs 0.8 s of sound: pad the clip with silence.')
+        windows = np.lib.stride_tricks.sliding_window_view(mel, FRAMES, 0)[::STEP]
+        batch = np.ascontiguousarray(windows.transpose(0, 2, 1)[..., None])
         return self.network.run(None, {'input_1': batch})[0][:, 0, 0]
 
 
@@ -104,42 +114,41 @@ def at_speed(
 # %% ../../nbs/core/speech.ipynb #e0aff4e1
 def cached_speech(
     paths: Sequence[str | Path],  # audio files
-    speeds: Sequence[float] = SPEEDS,  # at which each clip is embedded
     block: int = 100,  # clips in one job
-) -> np.ndarray:  # float32 [clips, speeds, looks, 96], memory-mapped
+) -> np.ndarray:  # float32 [clips, speeds, windows, 96], memory-mapped
     "The speech embeddings of many files, computed once per content, settings, code and weights."
     paths = [str(path) for path in paths]
     made_of = features_key(paths, Features('waveform', RATE, SECONDS), 'core.speech._embedded')
     weights = [sha256_file(file) for file in fetch_speech()]
-    key = sha256_of(made_of, weights, list(speeds), library_versions('onnxruntime'))[:24]
+    key = sha256_of(made_of, weights, list(SPEEDS), library_versions('onnxruntime'))[:24]
 
     def make(tmp):
-        jobs = [(paths[i : i + block], speeds) for i in range(0, len(paths), block)]
+        jobs = [(paths[i : i + block],) for i in range(0, len(paths), block)]
         np.save(tmp, np.concatenate(side_by_side(_embedded, jobs, 'speech embedding')))
 
     return np.load(cached(data_dir() / 'features' / f'speech-{key}.npy', make), mmap_mode='r')
 
 # %% ../../nbs/core/speech.ipynb #7aa65412
-def _embedded(paths: Sequence[str], speeds: Sequence[float]) -> np.ndarray:
-    "The embeddings of some files."
+def _embedded(paths: Sequence[str]) -> np.ndarray:
+    "The embeddings of some files at all speeds."
     embed, found = SpeechEmbedding(), []
     for path in paths:
         wave, rate = decode(path)
-        found.append([embed(at_speed(wave, rate, speed)) for speed in speeds])
+        found.append([embed(at_speed(wave, rate, speed)) for speed in SPEEDS])
     return np.array(found)
 
 # %% ../../nbs/core/speech.ipynb #d8199bf4
 POOLS = 'mean', 'mean, spread and peak'
 
 
-def pooled_looks(
-    looks: np.ndarray,  # from `cached_speech`, [clips, speeds, looks, 96]
+def pooled_windows(
+    windows: np.ndarray,  # from `cached_speech`, [clips, speeds, windows, 96]
     pool: str,  # one of POOLS
 ) -> np.ndarray:  # [clips, speeds, width]
     "One vector for each clip and speed."
     if known_name(pool, POOLS, 'way of pooling') == 'mean':
-        return looks.mean(2)
-    return np.concatenate([looks.mean(2), looks.std(2), looks.max(2)], 2)
+        return windows.mean(2)
+    return np.concatenate([windows.mean(2), windows.std(2), windows.max(2)], 2)
 
 # %% ../../nbs/core/speech.ipynb #7d239fee
 KINDS = 'discriminant', 'logistic', 'both'
@@ -189,7 +198,7 @@ def _mean_answer(fit, scaled: np.ndarray, n_classes: int) -> np.ndarray:
 
 # %% ../../nbs/core/speech.ipynb #16479391
 def speech_proba(
-    looks: np.ndarray,  # from `cached_speech`
+    windows: np.ndarray,  # from `cached_speech`
     y: np.ndarray,  # class numbers
     train: np.ndarray,  # rows to fit on
     judged: np.ndarray,  # rows to answer for
@@ -197,7 +206,7 @@ def speech_proba(
 ) -> list[np.ndarray]:  # probabilities [judged, classes], one array per probe
     "The probabilities of several probes, which share their fits."
     pools = {probe.pool for probe in probes}
-    vectors = {pool: pooled_looks(looks, pool) for pool in pools}
+    vectors = {pool: pooled_windows(windows, pool) for pool in pools}
     wanted = dict.fromkeys((p.pool, p.strength) for p in probes)
     fitted = {at: _two_probabilities(vectors[at[0]], y, train, judged, at[1]) for at in wanted}
     found = []
@@ -208,28 +217,32 @@ def speech_proba(
 
 # %% ../../nbs/core/speech.ipynb #b83501b7
 def choose_probe(
-    looks: np.ndarray,  # from `cached_speech`
+    windows: np.ndarray,  # from `cached_speech`
     table: pd.DataFrame,  # its clips table
     train: np.ndarray,  # rows that may be used
     probes: Sequence[Probe] = PROBES,  # to choose from
 ) -> Probe:
     "The probe that is right most often on training speakers who were left out; the first of equals."
+    if table.group.iloc[train].nunique() < 2:
+        raise SoundclfError(
+            'A probe is chosen by leaving speakers out: give two or more to the training part.'
+        )
     y, right = targets(table), np.zeros(len(probes))
     fold = grouped_folds(table.iloc[train], min(5, table.group.iloc[train].nunique()))
     for k in sorted(set(fold)):
         inside, outside = train[fold != k], train[fold == k]
-        for i, proba in enumerate(speech_proba(looks, y, inside, outside, probes)):
+        for i, proba in enumerate(speech_proba(windows, y, inside, outside, probes)):
             right[i] += (proba.argmax(1) == y[outside]).sum()
     return probes[int(right.argmax())]
 
 # %% ../../nbs/core/speech.ipynb #ba6e3997
 def probe_speech(
-    looks: np.ndarray,  # from `cached_speech`
+    windows: np.ndarray,  # from `cached_speech`
     table: pd.DataFrame,  # its clips table
     split: Split,  # training and test rows
     probes: Sequence[Probe] = PROBES,  # to choose from, inside the training rows
 ) -> tuple[pd.DataFrame, Probe]:  # (predictions table of the test rows, what was chosen)
     "The answers for one split by a probe that its training rows chose."
-    probe = choose_probe(looks, table, split.train, probes) if len(probes) > 1 else probes[0]
-    proba = speech_proba(looks, targets(table), split.train, split.test, [probe])[0]
+    probe = choose_probe(windows, table, split.train, probes) if len(probes) > 1 else probes[0]
+    proba = speech_proba(windows, targets(table), split.train, split.test, [probe])[0]
     return predictions_table(table, split.test, proba, class_names(table)), probe
