@@ -199,19 +199,26 @@ def draw(found: dict):
     save_figure(fig, FIGURES / 'audit.png')
 
 
+def keep(found: dict):
+    "Writes what was found so far, data sets in their usual order."
+    found['datasets'] = {name: found['datasets'][name] for name in NAMES if name in found['datasets']}
+    found['made_with'] = versions()
+    write_json(found, FILE)
+
+
 def main(*words: str):
     found = read_json(FILE) if FILE.is_file() else {'datasets': {}}
     names = () if words == ('draw',) else words or (*NAMES, 'planted')
     for name in names:
         print(name, flush=True)
         try:
-            found |= {'planted': planted()} if name == 'planted' else {}
-            audited(name, found) if name != 'planted' else None
+            if name == 'planted':
+                found['planted'] = planted()
+            else:
+                audited(name, found)
         except NoSource as e:
             print(f'{e} What was found before stays.')
-    found['datasets'] = {name: found['datasets'][name] for name in NAMES if name in found['datasets']}
-    found['made_with'] = versions() if names else found['made_with']
-    write_json(found, FILE)
+        keep(found)
     if TEN in found['datasets']:
         draw(found)
 

@@ -16,6 +16,7 @@ from joblib import Parallel, delayed
 
 from .audio import resample
 from .balance import balanced_accuracy, balanced_draws
+from .clips import class_names, targets
 from .files import SoundclfError
 from .levels import believable, mix_down
 from .neutral import Way
@@ -114,11 +115,12 @@ def _probe_answers(table: pd.DataFrame, features: Mapping[str, np.ndarray]) -> d
     "Answers by (trained on, tested on): plain and plain, plain and each way, each way and itself."
     pairs = [('plain', name) for name in features] + [(name, name) for name in features if name != 'plain']
     answers = {pair: np.full(len(table), '', object) for pair in pairs}  # a clip in no test fold is wrong
-    y = table.label.to_numpy(object)
+    y, names = targets(table), np.array(class_names(table), object)
     for split in progress(fold_splits(table), 'folds of the probe'):
         models = {name: _fitted(x[split.train], y[split.train]) for name, x in features.items()}
         for trained, tested in pairs:
-            answers[trained, tested][split.test] = models[trained].predict(features[tested][split.test])
+            found = models[trained].predict(features[tested][split.test])
+            answers[trained, tested][split.test] = names[found]
     return answers
 
 # %% ../../nbs/core/shortcut_losses.ipynb #218c7f85

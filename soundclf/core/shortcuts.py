@@ -17,6 +17,7 @@ from fastcore.basics import patch
 from joblib import Parallel, delayed
 
 from .balance import balanced_accuracy
+from .clips import class_names, targets
 from .decoding import read_blocks
 from .files import SoundclfError
 from .headers import system_name
@@ -179,12 +180,14 @@ def _reached(table: pd.DataFrame, facts: pd.DataFrame) -> dict[str, float]:
     from sklearn.ensemble import RandomForestClassifier
 
     x = facts.apply(lambda column: column if column.dtype.kind == 'f' else pd.factorize(column, sort=True)[0])
-    predicted = table.label.to_numpy(object).copy()
+    y = targets(table)  # numbers: scikit-learn's balanced weights fail for labels such as '7'
+    predicted = y.copy()
     for split in fold_splits(table):
         forest = RandomForestClassifier(50, min_samples_leaf=2, class_weight='balanced', random_state=0)
-        forest.fit(x.to_numpy()[split.train], table.label.iloc[split.train])
+        forest.fit(x.to_numpy()[split.train], y[split.train])
         predicted[split.test] = forest.predict(x.to_numpy()[split.test])
-    return balanced_accuracy(table[['label', 'group']].assign(predicted=predicted))
+    names = np.array(class_names(table))[predicted]
+    return balanced_accuracy(table[['label', 'group']].assign(predicted=names))
 
 
 def telling_facts(
