@@ -23,15 +23,8 @@ from .backbones import fetch_weights
 from .clips import class_names, targets
 from .decoding import decode
 from .features import features_key
-from soundclf.core.files import (
-    NoSource,
-    SoundclfError,
-    cached,
-    data_dir,
-    known_name,
-    sha256_file,
-    sha256_of,
-)
+from .files import NoSource, SoundclfError, cached, data_dir, known_name
+from .files import sha256_file, sha256_of
 from .jobs import side_by_side
 from .predictions import predictions_table
 from .runtime import library_versions
@@ -90,7 +83,7 @@ class SpeechEmbedding:
         batch = np.ascontiguousarray(windows.transpose(0, 2, 1)[..., None])
         return self.network.run(None, {'input_1': batch})[0][:, 0, 0]
 
-
+# %% ../../nbs/core/speech.ipynb #583aec41
 def _opened(file: Path):  # an onnxruntime session on one thread
     import onnxruntime
 
