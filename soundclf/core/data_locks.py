@@ -6,7 +6,8 @@
 __all__ = ['CHANGES', 'clip_rows', 'locked_clips', 'lock_file', 'new_lock', 'write_lock', 'read_lock',
            'lock_changes', 'change_lines', 'change_count', 'lock_of', 'lock_text', 'lock_note']
 
-# %% ../../nbs/core/data_locks.ipynb #imp20452
+# %% ../../nbs/core/data_locks.ipynb #5e1c7a20
+import json
 import os
 import time
 import warnings
@@ -16,11 +17,9 @@ from pathlib import Path
 import pandas as pd
 
 from .datasets import dataset_name, load_dataset
-from .files import SoundclfError, data_dir, file_digests, read_json, sha256_of, write_json
+from .files import SoundclfError, data_dir, file_digests, sha256_of, write_json
 from .folders import labelled_clips
-
-# %% ../../nbs/core/data_locks.ipynb #d7d18318
-pass
+from .stretches import Stretch
 
 # %% ../../nbs/core/data_locks.ipynb #02c76c28
 def clip_rows(
@@ -87,34 +86,59 @@ def new_lock(
 ) -> dict:  # format, made, group_by, sha256, clips
     "The lock of some clips, made today (UTC)."
     about = {'format': _FORMAT, 'made': time.strftime('%Y-%m-%d', time.gmtime()), 'group_by': group_by}
-    return about | {'sha256': sha256_of(rows), 'clips': rows}
+    return about | {'sha256': _hash(about | {'clips': rows}), 'clips': rows}
+
+
+def _hash(lock: dict) -> str:
+    "The hash of what stands in a lock."
+    return sha256_of({key: value for key, value in lock.items() if key != 'sha256'})
 
 # %% ../../nbs/core/data_locks.ipynb #b6fa1cb3
 def write_lock(
     lock: dict,  # from `new_lock`
     file: str | Path,  # where to
 ) -> Path:  # `file`
-    "The file of a lock; one with the same clips stays as it is, and one that is no lock is refused."
+    "Writes a lock. A file with the same clips is kept. Raises `SoundclfError` if the file is no lock."
     file = Path(file)
-    old = read_json(file) if file.is_file() else None
-    if old is not None and not _is_lock(old):
-        raise SoundclfError(f'{file} is not a data lock: choose another file, or delete it.')
-    if old and old == lock | {'made': old['made']}:
-        return file
-    return write_json(lock, file)
+    if not file.is_file():
+        return write_json(lock, file)
+    old = _parsed(file)
+    if not _is_ours(file, old):
+        raise SoundclfError(f'{file} is not a data lock: choose another file.')
+    is_same = old and all(old[key] == lock[key] for key in ('group_by', 'clips'))
+    return file if is_same and old['sha256'] == _hash(old) else write_json(lock, file)
+
+
+def _parsed(file: Path) -> dict | None:
+    "What stands in a JSON file; None where the file is damaged."
+    try:
+        return json.loads(file.read_text(encoding='utf-8'))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_ours(file: Path, found) -> bool:
+    "Whether a file is a lock, or what is left of one."
+    if found is not None:
+        return _is_lock(found)
+    head = file.read_bytes()[:100]
+    return not head or _FORMAT.encode() in head
 
 # %% ../../nbs/core/data_locks.ipynb #5e03d4c8
 def read_lock(
     file: str | Path,  # written by `write_lock`
 ) -> dict:  # format, made, group_by, sha256, clips
-    "A lock; raises `SoundclfError` for a file that is none, or that was changed."
-    if not Path(file).is_file():
+    "A lock; raises `SoundclfError` for a file that is none, or that was damaged."
+    file = Path(file)
+    if not file.is_file():
         raise SoundclfError(f'{file} does not exist: make a lock with `soundclf data FOLDER --lock`.')
-    lock = read_json(file)
-    if not _is_lock(lock):
+    lock = _parsed(file)
+    if not _is_ours(file, lock):
         raise SoundclfError(f'{file} is not a data lock: make one with `soundclf data FOLDER --lock`.')
-    if sha256_of(lock['clips']) != lock['sha256']:
-        advice = 'restore it, or make a new one with `soundclf data FOLDER --lock`'
+    advice = 'restore it, or make a new one with `soundclf data FOLDER --lock`'
+    if lock is None:
+        raise SoundclfError(f'{file} is not whole: {advice}.')
+    if _hash(lock) != lock['sha256']:
         raise SoundclfError(f'{file} was changed after it was written, as its hash shows: {advice}.')
     return lock
 
@@ -129,7 +153,11 @@ def _is_lock(lock) -> bool:
 
 # %% ../../nbs/core/data_locks.ipynb #a6ad04b9
 def _is_row(row) -> bool:
-    return isinstance(row, dict) and all(isinstance(row.get(k), kind) for k, kind in _FIELDS.items())
+    "Whether a value has what every row of a lock has, and both times or none."
+    if not isinstance(row, dict) or not all(isinstance(row.get(k), kind) for k, kind in _FIELDS.items()):
+        return False
+    times = [row[key] for key in ('start', 'end') if key in row]
+    return len(times) != 1 and all(isinstance(value, int | float) for value in times)
 
 # %% ../../nbs/core/data_locks.ipynb #3d53f00d
 CHANGES = ('added', 'removed', 'changed', 'relabelled', 'regrouped', 'refolded', 'moved')
@@ -152,7 +180,8 @@ def lock_changes(
     return {kind: names for kind, names in found.items() if names}
 
 
-def _without(rows: dict, others: dict) -> dict:
+def _without(rows: dict[str, dict], others: dict[str, dict]) -> dict[str, dict]:
+    "The rows whose names are not among others."
     return {name: row for name, row in rows.items() if name not in others}
 
 # %% ../../nbs/core/data_locks.ipynb #f132b821
@@ -160,11 +189,15 @@ def _by_clip(rows: list[dict]) -> dict[str, dict]:
     "Rows by the name of the clip; the labels of a clip that has several rows are joined."
     found = {}
     for row in rows:
-        part = f'#t={row["start"]:g},{row["end"]:g}' if 'end' in row else ''
-        name = row['path'] + part
+        name = _name(row)
         label = f'{found[name]["label"]}|{row["label"]}' if name in found else row['label']
         found[name] = row | {'label': label}
     return found
+
+
+def _name(row: dict) -> str:
+    "The name of a clip: its path, and the times of a part to the microsecond."
+    return str(Stretch(row['path'], row['start'], row['end'])) if 'end' in row else row['path']
 
 
 def _moved(gone: dict, come: dict) -> dict[str, str]:  # new name -> old name
