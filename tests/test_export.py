@@ -10,7 +10,7 @@ from soundclf.tools import commands
 @pytest.mark.parametrize(
     'about, sentence',
     [
-        ({'width': 0, 'known': 0, 'answers': {'thresholds': [0.5]}}, 'taught: the model gives several labels.'),
+        ({'width': 0, 'known': 0, 'answers': {'thresholds': [0.5]}}, 'the model gives several labels.'),
         ({'width': 0, 'known': 0, 'answers': {}}, 'taught: the model has no embedding.'),
         ({'width': 8, 'known': 0, 'answers': {}}, 'name a data set with --clips'),
         ({'width': 8, 'known': 3, 'answers': {}}, ''),

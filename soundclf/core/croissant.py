@@ -132,7 +132,7 @@ _KINDS = {
     **{'.webm': 'video/webm', '.mka': 'audio/matroska', '.amr': 'audio/AMR', '.wma': 'audio/x-ms-wma'},
 }
 
-
+# %% ../../nbs/core/croissant.ipynb #636a0624
 def _where(rows: list[dict], base: Path, file: Path) -> dict:
     "The sounds of clips, as they lie from their description on."
     paths = [Path(os.path.normpath(base / row['path'])) for row in rows]

@@ -110,7 +110,7 @@ def write_lock(
     is_same = old and all(old[key] == lock[key] for key in ('group_by', 'clips'))
     return file if is_same and old['sha256'] == _hash(old) else write_json(lock, file)
 
-
+# %% ../../nbs/core/data_locks.ipynb #d51453d1
 def _parsed(file: Path) -> dict | None:
     "What stands in a JSON file; None where the file is damaged."
     try:
@@ -144,7 +144,7 @@ def read_lock(
         raise SoundclfError(f'{file} was changed after it was written, as its hash shows: {advice}.')
     return lock
 
-
+# %% ../../nbs/core/data_locks.ipynb #19d5a152
 def _is_lock(lock) -> bool:
     "Whether the content of a JSON file has the form of a lock."
     if not isinstance(lock, dict) or lock.get('format') != _FORMAT:
@@ -201,7 +201,7 @@ def _name(row: dict) -> str:
     "The name of a clip: its path, and the times of a part to the microsecond."
     return str(Stretch(row['path'], row['start'], row['end'])) if 'end' in row else row['path']
 
-
+# %% ../../nbs/core/data_locks.ipynb #abb04178
 def _moved(gone: dict, come: dict) -> dict[str, str]:  # new name -> old name
     "The clips whose bytes and times are found under another path."
     places = {}

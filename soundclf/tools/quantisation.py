@@ -82,7 +82,7 @@ def calibration_rows(
             chosen[rows[: most - chosen.sum()]] = True
     return chosen
 
-
+# %% ../../nbs/tools/quantisation.ipynb #f5b23e34
 def measured_rows(
     groups: Sequence[str],  # the recording of each clip
     for_scales: np.ndarray,  # from `calibration_rows`
@@ -174,7 +174,7 @@ class Measured(NamedTuple):
     answers: tuple[str, ...] = ()  # about the measured clips
     trained: int = 0  # measured clips that the model was trained on
 
-
+# %% ../../nbs/tools/quantisation.ipynb #339cff76
 def measure(
     file: Path,  # an ONNX file of ours
     table: pd.DataFrame,  # labelled clips
@@ -233,7 +233,7 @@ def export_int8(
         write_config(read_config(folder) | {'int8_sha256': sha256_file(file)}, folder)
     return file, found
 
-
+# %% ../../nbs/tools/quantisation.ipynb #4a60a19e
 def _parts(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     "(clips for the scales, clips to measure); raises `SoundclfError` where one part is empty."
     for_scales = calibration_rows(table.label, table.group)
