@@ -1,7 +1,8 @@
 """Five-fold accuracy of a network in eight bits beside float32: python scripts/int8.py [--runs runs/full]
 
-Takes the fold models that figures/esc50-10/results.json names, exports each to ONNX, sets the scales with
-clips of its training folds, and lets both files answer the fold that it left out.
+Takes the fold models that figures/esc50-10/results.json names, exports each to ONNX, and sets the scales
+with clips of its training folds. Both files answer the fold that it left out, of which no recording is among
+those clips.
 Writes figures/esc50-10/int8.json."""
 
 import argparse
@@ -41,7 +42,7 @@ def both_files(run: Path, folder: Path, training: pd.DataFrame) -> dict[str, Pat
     for name in ('config.json', 'model.safetensors'):
         shutil.copyfile(run / name, folder / name)
     source = export_onnx(folder)
-    clips = training[calibration_rows(training.label)]
+    clips = training[calibration_rows(training.label, training.group)]
     return {'float32': source, 'int8': quantise(source, folder / 'model.int8.onnx', clips)}
 
 
@@ -50,8 +51,9 @@ def main(runs: Path):
     predictions, sizes = {'float32': [], 'int8': []}, {}
     for fold, run in enumerate(fold_models(runs), 1):
         with tempfile.TemporaryDirectory() as tmp:
-            files = both_files(run, Path(tmp), table[table.fold != fold])
             test = table[table.fold == fold].reset_index(drop=True)
+            training = table[(table.fold != fold) & ~table.group.isin(test.group)]
+            files = both_files(run, Path(tmp), training)
             for name, file in files.items():
                 found, record = evaluate_model(Classifier.load(file), test)
                 predictions[name].append(found)

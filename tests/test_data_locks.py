@@ -1,6 +1,7 @@
 "A lock says which sounds a data set is made of, and what has changed; a model says which lock it knows."
 
 import json
+import re
 import shutil
 import warnings
 
@@ -82,34 +83,63 @@ def test_a_list_keeps_stretches_labels_and_groups(listed, capsys):
     text = listed.read_text().replace('one.wav,dog', 'one.wav,bird').replace(',n', ',new')
     listed.write_text(text)
     code, out, _ = shell(capsys, 'data', listed, '--verify', listed.with_name('mine.json'))
-    assert code == 1 and 'relabelled: 1 (one.wav#t=1,2 (dog, now bird))' in out
+    assert code == 1 and 'relabelled: 1 (one.wav#t=1.000000,2.000000 (dog, now bird))' in out
     assert 'regrouped: 1 (two.wav (n, now new))' in out and 'added' not in out
 
 
-def test_a_folder_may_move_and_an_unchanged_lock_keeps_its_day(sounds, tmp_path):
+def test_a_folder_may_move_and_an_unchanged_lock_keeps_its_day(sounds, tmp_path, monkeypatch):
     lock = new_lock(locked_clips(str(sounds)))
-    file = write_lock(lock | {'made': '2020-01-01'}, lock_file(str(sounds)))
+    with monkeypatch.context() as then:
+        then.setattr('soundclf.core.data_locks.time.strftime', lambda *args: '2020-01-01')
+        file = write_lock(new_lock(lock['clips']), lock_file(str(sounds)))
     assert write_lock(lock, file) == file and read_lock(file)['made'] == '2020-01-01'
     shutil.move(sounds, tmp_path / 'elsewhere')
     assert locked_clips(str(tmp_path / 'elsewhere')) == lock['clips']
 
 
-@pytest.mark.parametrize('text', ['{}', '[]', '{"format": "soundclf data lock 1", "clips": 1}'])
+def test_parts_late_in_a_long_recording_are_clips_of_their_own():
+    about = {'path': 'day.wav', 'sha256': 'x', 'size': 1, 'label': 'a', 'group': 'day.wav'}
+    starts = [12345.67, 12345.71, 12345.670001]
+    rows = [about | {'start': start, 'end': start + 1} for start in starts]
+    assert lock_changes(rows, rows[1:]) == {'removed': ['day.wav#t=12345.670000,12346.670000']}
+    assert lock_changes(rows[:2], rows) == {'added': ['day.wav#t=12345.670001,12346.670001']}
+
+
+_WITHOUT_END = {'path': 'a', 'sha256': 'b', 'size': 1, 'label': 'c', 'group': 'd', 'start': 1}
+_NO_LOCKS = ['{}', '[]', 'null', '{"a": ', '{"format": "soundclf data lock 1", "clips": 1}']
+_NO_LOCKS.append(json.dumps(new_lock([_WITHOUT_END])))
+
+
+@pytest.mark.parametrize('text', _NO_LOCKS)
 def test_a_file_that_is_no_lock_is_refused_and_kept(sounds, tmp_path, text):
     file = tmp_path / 'results.json'
     file.write_text(text)
     with pytest.raises(SoundclfError, match='is not a data lock'):
         read_lock(file)
-    with pytest.raises(SoundclfError, match='choose another file'):
+    with pytest.raises(SoundclfError, match='choose another file') as told:
         write_lock(new_lock(locked_clips(str(sounds))), file)
-    assert file.read_text() == text
+    assert file.read_text() == text and 'delete' not in str(told.value)
 
 
-def test_an_edited_lock_is_found_and_can_be_made_anew(sounds, capsys):
+def test_a_lock_that_was_cut_off_can_be_made_anew(sounds, capsys):
     shell(capsys, 'data', sounds, '--lock')
     file = lock_file(str(sounds))
     good = file.read_text()
-    file.write_text(good.replace('"label": "cat"', '"label": "cow"', 1))
+    for size in (len(good) // 2, 0):
+        file.write_text(good[:size])
+        code, _, err = shell(capsys, 'data', sounds, '--verify')
+        assert code == 1 and 'is not whole: restore it, or make a new one with' in err and 'delete' not in err
+        with pytest.raises(SoundclfError, match='is not whole'):
+            lock_of(str(sounds))
+        assert shell(capsys, 'data', sounds, '--lock')[0] == 0 and file.read_text() == good
+
+
+@pytest.mark.parametrize('key, new', [('label', 'cow'), ('made', '2020-01-01'), ('group_by', '.*')])
+def test_a_lock_that_was_changed_is_found_and_can_be_made_anew(sounds, capsys, key, new):
+    shell(capsys, 'data', sounds, '--lock')
+    file = lock_file(str(sounds))
+    good = file.read_text()
+    file.write_text(re.sub(f'"{key}": "[^"]*"', f'"{key}": "{new}"', good, count=1))
     code, _, err = shell(capsys, 'data', sounds, '--verify')
     assert code == 1 and 'was changed after it was written' in err
     assert shell(capsys, 'data', sounds, '--lock')[0] == 0 and file.read_text() == good
@@ -122,7 +152,7 @@ def test_folds_of_a_list_are_locked(listed):
     rows = [row | {'fold': 1} for row in locked_clips(str(listed))]
     changes = lock_changes(rows, [row | {'fold': 2} for row in rows])
     assert list(changes) == ['refolded'] and len(changes['refolded']) == 3
-    assert change_lines(changes, 1) == ['refolded: 3 (one.wav#t=0,1 (1, now 2) and 2 more)']
+    assert change_lines(changes, 1) == ['refolded: 3 (one.wav#t=0.000000,1.000000 (1, now 2) and 2 more)']
 
 
 def test_data_sets_with_a_name_have_locks(home, capsys):

@@ -1,8 +1,10 @@
 "A model in eight bits: its front end stays in float32, it is checked like any export, and loses little."
 
+import logging
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from soundclf.core.artefact_schema import read_config
@@ -12,7 +14,15 @@ from soundclf.tools import commands, quantisation
 from soundclf.tools.classifier import Classifier
 from soundclf.tools.engines import INT8_FILE
 from soundclf.tools.models import package_models
-from soundclf.tools.quantisation import Measured, calibration_rows, export_int8, network_nodes
+from soundclf.tools.quantisation import (
+    Measured,
+    calibration_rows,
+    export_int8,
+    measured_lines,
+    measured_rows,
+    network_nodes,
+)
+from soundclf.tools.training_clips import keep_training_hashes
 
 onnx = pytest.importorskip('onnx')
 SHIPPED = package_models() / 'scratch'
@@ -113,15 +123,95 @@ def test_more_than_a_point_is_refused(model, clips, monkeypatch, lost, is_writte
 
 def test_scales_come_from_all_classes_and_never_from_the_measured_clips():
     labels = ['a'] * 90 + ['b'] * 6 + ['c'] * 4
-    chosen = calibration_rows(labels, 30)
+    chosen = calibration_rows(labels, range(100), 30)
     counts = {c: int(chosen[[x == c for x in labels]].sum()) for c in 'abc'}
     assert chosen.sum() == 30 and counts == {'a': 20, 'b': 6, 'c': 4}
-    assert calibration_rows(labels[:10], 30).sum() == 5
+    assert calibration_rows(labels[:10], range(10), 30).sum() == 5
+
+
+def test_no_recording_gives_scales_and_is_measured():
+    groups = np.array(['long'] * 30 + ['b'] * 5 + ['c'] * 5 + ['d'] * 25 + ['e'] * 25)
+    labels = ['x' if g in ('long', 'b') else 'y' for g in groups]
+    for most, wanted in ((100, {'long', 'c', 'b'}), (12, {'long'})):
+        chosen = calibration_rows(labels, groups, most)
+        measured = measured_rows(groups, chosen)
+        assert set(groups[chosen]) == wanted and set(groups[measured]) == set(groups) - wanted
+        assert chosen.sum() == min(most, 40) and measured.any()
+    assert not calibration_rows(['x'] * 5, ['one'] * 5).any()
+
+
+@pytest.mark.parametrize('rows', [[0], [0, 1, 2]])
+def test_too_few_recordings_are_a_sentence(model, clips, rows):
+    before = (model / INT8_FILE).read_bytes()
+    table = clips.iloc[rows].assign(group='one')
+    with pytest.raises(SoundclfError, match=r'too few recordings \(1\) to set scales'):
+        export_int8(model, table)
+    assert (model / INT8_FILE).read_bytes() == before
+
+
+def measured(score: float, answers: str, metric: str = 'accuracy', trained: int = 0) -> Measured:
+    return Measured(4, 0.1, 0.1, score, metric, tuple(answers), trained)
+
+
+def test_the_number_of_clips_and_of_changed_answers_is_told():
+    few = {'float32': measured(1, 'aabb' * 10, trained=3), 'int8': measured(1, 'aabb' * 9 + 'abab')}
+    *table, count, resolved, trained = measured_lines(few)
+    assert count == 'measured clips: 40, changed answers: 2' and 'too few to tell' in resolved
+    assert 'trained on: 3' in trained and 'accuracy' in table[0]
+    many = {name: measured(0.5, 'ab' * 50, 'mean average precision') for name in ('float32', 'int8')}
+    head, *rows, count = measured_lines(many)
+    assert 'mean average precision' in head and 'accuracy' not in head
+    assert count == 'measured clips: 100, changed answers: 0'
+    assert [len(row) for row in rows] == [len(head)] * 2
+
+
+def test_the_name_of_the_measure_is_told_and_no_score_is_refused():
+    lost = {'float32': 0.97, 'int8': 0.90}
+    found = {name: measured(score, 'ab', 'mean average precision') for name, score in lost.items()}
+    with pytest.raises(SoundclfError, match='the mean average precision falls from 97.0 to 90.0 %'):
+        quantisation._check_loss(found)
+    with pytest.raises(SoundclfError, match='give no accuracy: give clips'):
+        quantisation._check_loss({'float32': measured(np.nan, 'a'), 'int8': measured(np.nan, 'a')})
+
+
+def test_what_a_caller_disabled_of_logging_stays_so():
+    before = logging.root.manager.disable
+    try:
+        for level in (logging.ERROR, logging.DEBUG):
+            logging.disable(level)
+            with quantisation._quiet():
+                assert logging.root.manager.disable == max(level, logging.WARNING)
+            assert logging.root.manager.disable == level
+    finally:
+        logging.disable(before)
+
+
+@pytest.mark.filterwarnings('ignore:.*only one label')
+def test_both_files_are_measured_on_the_same_clips(model, clips, monkeypatch):
+    "Where the answers of float32 are the labels, the loss is the share of changed answers."
+    monkeypatch.setattr(quantisation, 'latency', lambda call, repeats: 1.0)
+    keep_training_hashes(clips.iloc[:2], model)
+    answers = Classifier.load(model / 'model.onnx').predict_many(clips.path.tolist())
+    table = clips.assign(label=answers.filter(like='p_').idxmax(axis=1).str.removeprefix('p_'))
+    before, after = (quantisation.measure(model / name, table) for name in ('model.onnx', INT8_FILE))
+    changed = sum(a != b for a, b in zip(before.answers, after.answers))
+    assert before.score == 1 and after.score == pytest.approx(1 - changed / len(clips))
+    assert before[4:] == ('accuracy', tuple(table.label), 2)
+
+
+def test_a_model_of_several_labels_is_measured_by_its_own_measure(model, clips, monkeypatch):
+    found = pd.DataFrame({'predicted': ['a', 'b']}), {'mean_average_precision': {'mean': 0.0}}
+    monkeypatch.setattr(quantisation, 'evaluate_model', lambda clf, table: found)
+    monkeypatch.setattr(quantisation, 'latency', lambda call, repeats: 1.0)
+    m = quantisation.measure(model / 'model.onnx', clips.iloc[:2])
+    assert m[3:] == (0.0, 'mean average precision', ('a', 'b'), 0)
 
 
 def test_the_command_asks_for_clips(capsys):
     assert commands.run(['export', 'scratch', '--int8']) == 1
     assert 'needs labelled clips' in capsys.readouterr().err
+    assert commands.run(['export', 'scratch', '--clips', 'sounds']) == 1
+    assert '--clips goes with --int8 or --web: add one of them.' in capsys.readouterr().err
 
 
 def test_a_graph_without_layers_is_a_sentence():

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from soundclf.tools.commands import run
 from soundclf.tools.models import package_models
 from soundclf.tools.rows import answer_row
 from soundclf.tools.serve import make_app
-from soundclf.tools.serve_answers import Settings
+from soundclf.tools.serve_answers import Server, Settings
 from soundclf.tools.serve_log import ServedLog, Source
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -146,6 +147,62 @@ def test_an_answer_that_no_file_can_hold_does_not_block_the_others(tmp_path, cap
     served.close()
     assert read_log(tmp_path).source.tolist() == ['b.wav']
     assert 'cannot hold an answer' in capsys.readouterr().err
+
+
+def add(served: ServedLog, name: str):
+    served.add(ANSWER, Source(name, 1.0, 8000), (0, 1), answered_by(MODEL))
+
+
+def test_what_comes_while_the_thread_writes_is_in_the_log(tmp_path, monkeypatch):
+    served = ServedLog(tmp_path, MODEL, batch=1)
+    writing, may_write, flush = threading.Event(), threading.Event(), served.log.flush
+
+    def slow():
+        if served.log.rows:
+            writing.set()
+            assert may_write.wait(60)
+        flush()
+
+    monkeypatch.setattr(served.log, 'flush', slow)
+    served.start()
+    add(served, 'first.wav')
+    assert writing.wait(60)
+    add(served, 'second.wav')
+    closer = threading.Thread(target=served.close)
+    closer.start()
+    with served.changed:
+        assert served.changed.wait_for(lambda: served.closed, 60)
+    may_write.set()
+    closer.join(60)
+    assert read_log(tmp_path).source.tolist() == ['first.wav', 'second.wav'] and served.lost == 0
+
+
+def test_a_thread_that_begins_after_the_end_writes_what_waits(tmp_path):
+    served = ServedLog(tmp_path, MODEL)
+    add(served, 'a.wav')
+    served.closed = True  # as `close` does it, before the thread looks
+    served.start()
+    served.thread.join(60)
+    assert read_log(tmp_path).source.tolist() == ['a.wav'] and served.waiting == 0
+
+
+def test_answers_after_the_end_count_as_lost(tmp_path):
+    events = []
+    served = ServedLog(tmp_path, MODEL, lambda *event: events.append(event))
+    served.start()
+    add(served, 'a.wav')
+    served.close()
+    add(served, 'late.wav')
+    assert (served.waiting, served.lost, events[-1]) == (0, 1, ('unlogged', 1))
+    assert read_log(tmp_path).source.tolist() == ['a.wav']
+
+
+def test_the_last_answers_of_the_workers_are_in_the_log(tmp_path, monkeypatch):
+    server = Server(Settings(workers=1, log=str(tmp_path)))
+    monkeypatch.setattr(server.pool, 'end', lambda: add(server.log, 'late.wav'))
+    server.log.start()
+    server.close()
+    assert read_log(tmp_path).source.tolist() == ['late.wav'] and server.log.lost == 0
 
 
 def test_a_folder_that_cannot_be_is_a_sentence_before_it_listens(tmp_path, capsys):

@@ -102,9 +102,11 @@ def _verify(name: str, group_by: str, file: str) -> int:
 # %% ../../nbs/tools/commands_data.ipynb #6603e14c
 def _croissant(name: str, group_by: str, file: str) -> int:
     "Writes the Croissant description of a data set."
-    from soundclf.core.croissant import write_croissant
+    from soundclf.core.croissant import not_yet_told, write_croissant
 
     check_writable(file, ('.json',), make_folder=True)
     made = write_croissant(name, file, group_by)
     show_line(f'Made: {" and ".join(map(str, made))}')
+    if lacking := not_yet_told(made[0]):
+        show_line(f'Croissant also asks for {", ".join(lacking)}: add them to {made[0]}, where they stay.')
     return 0

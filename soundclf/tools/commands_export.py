@@ -9,21 +9,23 @@ __all__ = ['export']
 from ..core.files import SoundclfError, read_json
 from .terminal import kept, show_line
 
-# %% ../../nbs/tools/commands_export.ipynb #d3547c86exp
+# %% ../../nbs/tools/commands_export.ipynb #d3547c87
 def export(
     model: str,  # a model's name or folder
     onnx: str = '',  # the file to write; default: model.onnx in the model's folder, or model.int8.onnx
     int8: bool = False,  # in whole numbers of eight bits, if that costs no more than a point of accuracy
     web: str = '',  # a folder for a web page that names sounds in a browser
-    clips: str = '',  # labelled sounds for --int8 or --web, best those of the training
+    clips: str = '',  # labelled sounds: for --int8 new ones, for --web best those of the training
 ) -> int:  # exit code
     "Write a model as one ONNX file, or as a web page: waveform in, probabilities out."
     if web and (int8 or onnx):
         raise SoundclfError('A page has a model file of its own: give --web without --int8 and --onnx.')
+    if clips and not (int8 or web):
+        raise SoundclfError('--clips goes with --int8 or --web: add one of them.')
     if web:
         return _export_page(model, web, clips)
-    if int8 or clips:
-        return _export_int8(model, onnx, clips if int8 else '')
+    if int8:
+        return _export_int8(model, onnx, clips)
     from soundclf.tools.engines import export_onnx
 
     with kept(lambda: 'No ONNX file was written; an old one is as it was.'):
@@ -35,7 +37,7 @@ def export(
 def _export_int8(model: str, onnx: str, clips: str) -> int:
     "Writes a model in eight bits and prints what that saves and costs."
     if not clips:
-        advice = 'give both, such as `--int8 --clips FOLDER`'
+        advice = 'add them, as in `--int8 --clips FOLDER`'
         raise SoundclfError(f'A model in eight bits needs labelled clips for its scales: {advice}.')
     from soundclf.core.datasets import load_dataset
     from soundclf.tools.quantisation import export_int8, measured_lines
@@ -56,8 +58,12 @@ def _export_page(model: str, folder: str, clips: str) -> int:
         page = export_web(model, folder, clips)
     size = sum(file.stat().st_size for file in page.parent.iterdir())
     show_line(f'Made: {page.parent} ({size / 1e6:.1f} MB)')
-    known = read_json(page.parent / 'model.json')['known']
-    if not known:
+    about = read_json(page.parent / 'model.json')
+    if not about['width']:
+        several = about['answers'].get('thresholds')
+        why = 'the model gives several labels' if several else 'the model has no embedding'
+        show_line(f'This page cannot be taught: {why}.')
+    elif not about['known']:
         show_line('It has no examples of its own classes: name a data set with --clips, to teach it more.')
     show_line(f'Open it: python -m http.server --bind 127.0.0.1 --directory {page.parent}')
     return 0

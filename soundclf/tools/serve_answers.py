@@ -76,12 +76,14 @@ def start(self: Server):
 
 @patch
 def close(self: Server):
-    "Writes the log, and ends workers and trainings."
-    if self.log:
-        self.log.close()
-    self.jobs.stop()
-    self.pool.end()
-    self.decoders.shutdown(cancel_futures=True)
+    "Ends trainings and workers, and then writes the log, so that their last answers are in it."
+    try:
+        self.jobs.stop()
+        self.pool.end()
+        self.decoders.shutdown(cancel_futures=True)
+    finally:
+        if self.log:
+            self.log.close()
 
 # %% ../../nbs/tools/serve_answers.ipynb #28ecaafe
 @patch

@@ -83,9 +83,9 @@ def add(
     span: tuple[float, float],  # start and end in it, seconds
     by: dict[str, str],  # from `answered_by`
 ):
-    "Puts an answer into the queue, or counts it where too many wait."
+    "Puts an answer into the queue, or counts it where too many wait or the log is closed."
     with self.changed:
-        if self.waiting >= self.most:
+        if self.closed or self.waiting >= self.most:
             self._lose(1)
             return
         self.queue.append(log_row(answer_row(source.name, answer), span, source.rate, by))
@@ -95,13 +95,18 @@ def add(
 # %% ../../nbs/tools/serve_log.ipynb #500007c6
 @patch
 def _lose(self: ServedLog, answers: int):
-    self.lost += answers
+    "Counts answers that the log will not have."
+    with self.changed:
+        self.lost += answers
     self.observe('unlogged', answers)
 
 # %% ../../nbs/tools/serve_log.ipynb #eea6a7cc
 @patch
-def close(self: ServedLog, seconds: float = 20.0):
-    "Writes what waits, and ends."
+def close(
+    self: ServedLog,
+    seconds: float = 20.0,  # to wait for the disk
+):
+    "Writes what waits, and ends; what cannot be written is counted."
     with self.changed:
         self.closed = True
         self.changed.notify()
@@ -120,6 +125,7 @@ def _run(self: ServedLog):
         with self.changed:
             self.changed.wait_for(self._is_due, self.seconds)
         self._attempt(self._write)
+    self._attempt(self._write)  # what came during the last one
     self._attempt(self.log.close)
 
 

@@ -8,6 +8,7 @@ __all__ = ['ModelKey', 'model_key', 'OpenModels', 'answers_of', 'send_batch', 'r
 # %% ../../nbs/tools/serve_models.ipynb #55a0439b
 import contextlib
 import os
+import re
 import signal
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -43,7 +44,12 @@ def model_key(
 class OpenModels:
     "The models that a worker has at hand, the last used ones only."
 
-    def __init__(self, engine: str = 'auto', most: int = 4, summaries: bool = False):
+    def __init__(
+        self,
+        engine: str = 'auto',  # torch, onnx, or auto
+        most: int = 4,  # models
+        summaries: bool = False,  # of each sound, for a log
+    ):
         self.engine, self.most, self.summaries = engine, most, summaries
         self.open = OrderedDict()
 
@@ -66,18 +72,31 @@ def answers_of(
 ) -> list[Window | str]:  # one per waveform; a sentence where there is no answer
     "The answers of a model about a batch."
     try:
-        return models.get(key).judge(waves, spans)
+        return _judged(models.get(key), waves, spans)
+    except Exception as e:
+        return [_sentence(e)] * len(waves)
+
+
+def _judged(model: Classifier, waves: np.ndarray, spans: Sequence[tuple[float, float]]) -> list[Window | str]:
+    "The answers of an open model about a batch."
+    try:
+        return model.judge(waves, spans)
     except Exception as e:
         if len(waves) == 1:
             return [_sentence(e)]
-    return [answers_of(models, key, waves[i : i + 1], spans[i : i + 1])[0] for i in range(len(waves))]
+    return [_judged(model, waves[i : i + 1], spans[i : i + 1])[0] for i in range(len(waves))]
 
-
+# %% ../../nbs/tools/serve_models.ipynb #747b0995
 def _sentence(error: Exception) -> str:
     "What a caller reads about an error in a worker."
     if isinstance(error, SoundclfError):
         return str(error)
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+        return 'The server has too little memory for this batch: start fewer workers.'
     return f'The model does not run ({type(error).__name__}): train or export it again.'
+
+
+_NO_MEMORY = re.compile(r'out of memory|allocate memory|bad[ _]alloc', re.IGNORECASE)  # torch, ONNX Runtime
 
 # %% ../../nbs/tools/serve_models.ipynb #857fc4ff
 def _shell(models: OpenModels, key: ModelKey) -> Classifier | str:
