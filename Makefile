@@ -43,7 +43,7 @@ export SOUNDCLF_CORES ?= $(abspath $(OUT))/.cores
 endif
 # Some chapters bring data sets of their own; a folder of yours is spared them.
 GENERAL := 01_data 02_transforms 03_scratch_cnn 04_fastai_transfer 05_optuna_tuning 06_eval_confusion 11_own_sounds
-SPECIAL := 07_spoken_digits 08_waveform_cnn 09_audio_tagging 10_tabular_baselines
+SPECIAL := 07_spoken_digits 08_waveform_cnn 09_audio_tagging 10_tabular_baselines 12_trust
 CHAPTERS := $(GENERAL) $(if $(findstring /,$(DATASET)),,$(SPECIAL))
 DONE := $(CHAPTERS:%=$(RUNS)/%.ipynb)
 
@@ -93,13 +93,16 @@ $(RUNS)/08_waveform_cnn.ipynb: soundclf/waveform_cnn.py soundclf/scratch_cnn.py 
 $(RUNS)/09_audio_tagging.ipynb: soundclf/audio_tagging.py soundclf/scratch_cnn.py $(RUNS)/02_transforms.ipynb
 $(RUNS)/10_tabular_baselines.ipynb: soundclf/tabular_baselines.py $(RUNS)/06_eval_confusion.ipynb
 $(RUNS)/11_own_sounds.ipynb: soundclf/own_sounds.py $(wildcard soundclf/tools/*.py) $(RUNS)/06_eval_confusion.ipynb
+# It reads what the others have found.
+$(RUNS)/12_trust.ipynb: $(filter-out $(RUNS)/12_trust.ipynb,$(DONE)) $(wildcard figures/*.json)
 
 chapters: $(DONE)
 
 reproduce: $(READY) ## run every chapter end to end: figures, results.json, pictures in the executed notebooks
 	@$(MAKE) --no-print-directory $(if $(findstring j,$(firstword -$(MAKEFLAGS))),,-j2) chapters
 	@$(BIN)/python scripts/report.py "$$DATASET" "$(PROFILE)" "$(OUT)" "$(RUNS)"
-	@if [ "$(PROFILE)$$DATASET$(OUT)" = fullautoruns ]; then $(BIN)/python scripts/outputs.py && $(BIN)/python scripts/claims.py write; fi
+	@if [ "$(PROFILE)$$DATASET$(OUT)" = fullautoruns ]; then $(BIN)/python scripts/claims.py write && \
+	    $(BIN)/python scripts/audit.py && $(MAKE) --no-print-directory chapters && $(BIN)/python scripts/outputs.py; fi
 
 lint: $(READY) ## the house style, the layers of the modules, clean and exported notebooks
 	@echo "== style (ruff)"

@@ -195,7 +195,7 @@ def draw(found: dict):
     for ax in (a, b):
         ax.set_xlabel('balanced accuracy (%), 95 % over recordings')
         ax.grid(axis='x', alpha=0.3)
-        ax.legend(loc='upper center', bbox_to_anchor=(0.5, -0.16), ncols=3, fontsize=9)
+        ax.legend(loc='upper center', bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=9)
     save_figure(fig, FIGURES / 'audit.png')
 
 

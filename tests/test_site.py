@@ -95,7 +95,7 @@ def test_pages_load_without_the_network(site, page):
 
 def test_each_chapter_shows_a_picture_in_its_first_screen(site, page):
     chapters = [p for p in pages() if p[:2].isdigit()]
-    assert len(chapters) == 11
+    assert len(chapters) == 12
     for name in chapters:
         page.goto(f'{site}/{name}')
         box = page.locator('article img').first.bounding_box()
