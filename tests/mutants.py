@@ -97,8 +97,8 @@ LEAKS = [
     ('tools/drift_report', '.assign(**{c: known[c].to_numpy()[places[seen]] for c in columns})', ''),
     (
         'core/shortcuts',
-        'forest.fit(x.to_numpy()[split.train], table.label.iloc[split.train])',
-        'forest.fit(x.to_numpy(), table.label)',
+        'forest.fit(x.to_numpy()[split.train], y[split.train])',
+        'forest.fit(x.to_numpy(), y)',
     ),
     ('core/shortcut_losses', '_fitted(x[split.train], y[split.train])', '_fitted(x, y)'),
     (

@@ -1,6 +1,7 @@
-"The lines that `make mutate` breaks are still there."
+"The lines that `make mutate` breaks are still there, and so are the tests that `make reliability` runs."
 
 import ast
+import json
 
 import pytest
 from mutants import MUTANTS
@@ -18,3 +19,12 @@ def test_a_line_is_there_once_and_what_replaces_it_is_python(mutant):
 def test_enough_lines_of_enough_modules():
     assert len(MUTANTS) >= 60 and len({m.module for m in MUTANTS}) >= 50
     assert len(set(MUTANTS)) == len(MUTANTS)
+
+
+def test_every_fault_names_tests_that_exist():
+    for row in json.loads((ROOT / 'tests' / 'faults.json').read_text(encoding='utf-8')):
+        for name in row['tests']:
+            file, *function = name.split('::')
+            text = (ROOT / file).read_text(encoding='utf-8')
+            found = not function or f'def {function[0].split("[")[0]}(' in text
+            assert found, f'{row["fault"]}: {name} is not there'
