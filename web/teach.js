@@ -136,10 +136,28 @@ function distance(a, b) {
 
 const FORMAT = 'soundclf taught classes 1'
 
-/** What a person keeps: the examples as embeddings, without their sound; the layer is fitted anew from them. */
+/**
+ * What a person keeps: embeddings, logarithms of the model's probabilities, and the number of the recording
+ * that they are of. There is no sound and no name of a file in it; the layer is fitted anew.
+ */
 export function savedText(examples, model) {
-  const rows = examples.map((e) => ({ ...e, embedding: rounded(e.embedding), logs: rounded(e.logs) }))
+  const short = (e) => ({ ...e, embedding: rounded(e.embedding), logs: rounded(e.logs) })
+  const rows = numbered(examples).map(short)
   return JSON.stringify({ format: FORMAT, model: model.sha256, name: model.name, examples: rows })
+}
+
+/** Examples whose recordings are called 1, 2, 3 … in their order. */
+function numbered(examples) {
+  const sources = [...new Set(examples.map((e) => e.source))]
+  return examples.map((e) => ({ ...e, source: String(sources.indexOf(e.source) + 1) }))
+}
+
+/** Examples, and those of others that are not among them yet; recordings of the others stay apart. */
+export function merged(examples, others) {
+  const key = (e) => JSON.stringify([e.label, rounded(e.embedding)])
+  const there = new Set(examples.map(key))
+  const fresh = others.filter((e) => !there.has(key(e)))
+  return numbered([...examples, ...fresh.map((e) => ({ ...e, source: `loaded ${e.source}` }))])
 }
 
 function rounded(values) {
