@@ -198,7 +198,8 @@ function listen({ port, rate, purpose, label }) {
   Object.assign(live, { kept: [], wave: new Float32Array(Math.max(model.features.samples, 2048)) })
   live.timeline = new Timeline(classesNow(), limitNow())
   Object.assign(live, { heard: 0, answeredAt: 0, drawnAt: 0, busy: false })
-  port.onmessage = (e) => hear(live, e.data)
+  const now = live
+  port.onmessage = (e) => hear(now, e.data)
 }
 
 function hear(now, block) {
