@@ -365,6 +365,22 @@ def test_a_class_that_is_taught_while_it_listens_is_in_the_timeline(tmp_path):
     assert {tuple(row) for row in told['live']} == {(2, 2, 'a'), (2, 2, 'quiet')}
 
 
+ANEW = """
+await ask('analyse', file('before', 0.2, 1))
+await ask('learn', file('quiet', 0.2, 1))
+await ask('learn', file('loud', 0.9, 1))
+await ask('teach')
+await ask('setThreshold', { share: 0.9 })
+console.log(JSON.stringify(types('answer').map((m) => [m.isNew, m.classes[0]])))
+"""
+
+
+@needs_node
+def test_an_answer_that_changes_is_not_told_as_a_new_sound(tmp_path):
+    "The page says what a new sound is; else its status keeps what was taught."
+    assert in_worker(tmp_path, ANEW) == [[True, 'a'], [False, 'quiet'], [False, 'quiet']]
+
+
 BROKEN = """
 const p = port()
 await ask('listen', { port: p, rate: 8000, purpose: 'live' })

@@ -59,14 +59,14 @@ const heard = {
     say(`Listening to the file: ${done} of ${total} windows.`)
   },
 
-  answer({ name, seconds, columns, answer, segments, classes }) {
+  answer({ name, seconds, columns, answer, segments, classes, isNew }) {
     shown = { name, segments, seconds }
     drawSpectrogram(columns, seconds)
     axis('0 s', `${seconds.toFixed(1)} s`)
     showAnswer(answer, classes)
     speak(answer, true)
     showSegments(wav || $('player').src ? play : null)
-    say(`${name}: ${seconds.toFixed(1)} seconds.`)
+    if (isNew) say(`${name}: ${seconds.toFixed(1)} seconds.`) // else the status tells what was changed
     document.documentElement.dataset.answer = JSON.stringify({ name, answer, segments, classes })
   },
 

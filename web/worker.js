@@ -174,17 +174,18 @@ async function analyse({ name, channels, rate }) {
   const { windows, wave, seconds } = await windowsOf(channels, rate, goOn)
   goOn()
   last = { name, windows, seconds, columns: columns(wave, model.features.sample_rate, 600) }
-  tellLast()
+  tellLast({ isNew: true })
 }
 
 /** The answer for the last recording, as the settings of the moment want it. */
-function tellLast() {
+function tellLast({ isNew = false } = {}) {
   const windows = last.windows.map(withTaught)
   const timeline = new Timeline(classesNow(), limitNow())
   windows.forEach((w) => timeline.add(w))
   const answer = voted(windows, classesNow(), model.rules, threshold)
   const { name, seconds, columns } = last
-  tell('answer', { name, seconds, columns, answer, segments: timeline.finish(), classes: classesNow() })
+  const segments = timeline.finish()
+  tell('answer', { name, seconds, columns, answer, segments, classes: classesNow(), isNew })
 }
 
 /** Answers while sound comes in from a port; in a recording, the sound is kept. */
