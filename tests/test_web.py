@@ -7,10 +7,7 @@ import math
 import re
 import shutil
 import subprocess
-import threading
 import time
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +16,7 @@ import pytest
 import soundfile as sf
 import soxr
 import torch
-from browser import CHROMIUM, open_browser
+from browser import CHROMIUM, open_browser, static_server
 
 from soundclf.core.artefact_schema import read_config, write_config
 from soundclf.core.files import SoundclfError
@@ -625,7 +622,8 @@ def scored_copy(folder: Path) -> Path:
     terms = unlike_terms(reference, e, energy)
     reference = scaled_reference(reference, terms)
     scores = unlike_scores(reference, terms)
-    answers = {'temperature': 1.3, 'kept': 0.95, 'quantiles': score_quantiles(scores)}
+    wide = [30 * q for q in score_quantiles(scores)]  # so that some mixtures of the clips are known too
+    answers = {'temperature': 1.3, 'kept': 0.95, 'quantiles': wide}
     digest = save_reference(reference, folder)
     write_config(read_config(folder) | {'answers': answers | {'reference_sha256': digest}}, folder)
     return folder
@@ -642,22 +640,6 @@ def page(tmp_path_factory):
             sf.write(home / 'clips' / label / f'{i}.wav', a_sound(kind, 5, 20 + i), RATE)
     index = export_web(folder, home / 'page', str(home / 'clips'))
     return index.parent, Classifier.load(folder, 'torch'), home
-
-
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
-@contextlib.contextmanager
-def static_server(folder: Path):
-    "The address of a plain web server."
-    server = ThreadingHTTPServer(('127.0.0.1', 0), partial(_Quiet, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f'http://127.0.0.1:{server.server_port}/'
-    finally:
-        server.shutdown()
 
 
 SLOW = 150_000  # milliseconds
