@@ -378,6 +378,29 @@ def test_an_answer_that_changes_is_not_told_as_a_new_sound(tmp_path):
     assert in_worker(tmp_path, ANEW) == [[True, 'a'], [False, 'quiet'], [False, 'quiet']]
 
 
+RATES = """
+const found = []
+for (const rate of [48000, 44100]) {
+  told.length = 0
+  const p = port()
+  await ask('listen', { port: p, rate, purpose: 'live' })
+  for (let n = 0; n < 5 * rate; n += 1024) {
+    p.onmessage({ data: new Float32Array(1024).fill(0.5) })
+    await wait(4)
+  }
+  await ask('stop')
+  found.push(types('live').length)
+}
+console.log(JSON.stringify(found))
+"""
+
+
+@needs_node
+def test_a_live_sound_is_answered_ten_times_a_second(tmp_path):
+    "After the first half second, wherever the blocks of the microphone end."
+    assert min(in_worker(tmp_path, RATES)) >= 45
+
+
 BROKEN = """
 const p = port()
 await ask('listen', { port: p, rate: 8000, purpose: 'live' })

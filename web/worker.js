@@ -6,7 +6,7 @@ import { Timeline, limitOf, rulesOf, voted } from './answers.js'
 import { column, columns } from './spectrogram.js'
 import { farness, fit, loadedExamples, merged, probabilities, savedText } from './teach.js'
 
-const BETWEEN = 0.1 // seconds of new sound between two live answers
+const BETWEEN = 0.09 // seconds of new sound between two live answers, on average
 const FIRST = 0.5 // seconds before the first
 const PER_SECOND = 50 // columns of the live spectrogram
 const LONGEST_RECORDING = 60 // seconds
@@ -211,9 +211,16 @@ function hear(now, block) {
   const n = Math.min(fresh.length, now.wave.length)
   now.wave.copyWithin(0, n)
   now.wave.set(fresh.subarray(fresh.length - n), now.wave.length - n)
-  const since = (now.heard - now.answeredAt) / model.features.sample_rate
-  const isTime = since >= BETWEEN - 1e-3 && now.heard >= FIRST * model.features.sample_rate
-  if (isTime && !now.busy) answerLive(now).catch(stopAndTell)
+  answerInTime(now)
+}
+
+/** Answers if enough is new. Blocks have a length of their own, which is no reason to be late again. */
+function answerInTime(now) {
+  const { sample_rate: rate } = model.features
+  const step = BETWEEN * rate
+  if (now !== live || now.busy || now.heard < FIRST * rate || now.heard - now.answeredAt < step) return
+  now.answeredAt = Math.max(now.answeredAt + step, now.heard - step)
+  answerLive(now).then(() => answerInTime(now), stopAndTell)
 }
 
 /** What goes wrong while sound comes in ends it. */
@@ -232,7 +239,6 @@ function keep(now, block) {
 async function answerLive(now) {
   const rate = model.features.sample_rate
   now.busy = true
-  now.answeredAt = now.heard
   const end = now.heard / rate
   const held = now.wave.subarray(now.wave.length - Math.min(now.heard, model.features.samples))
   try {
