@@ -689,7 +689,9 @@ def answer_of(tab, file: Path) -> dict:
     "What the page says about a file."
     tab.evaluate("delete document.documentElement.dataset.answer")
     tab.set_input_files('#file', str(file))
-    return told(tab, 'answer')
+    while (answer := told(tab, 'answer'))['name'] != file.name:  # an earlier one, told anew
+        tab.wait_for_timeout(50)
+    return answer
 
 
 def told(tab, name: str) -> dict:
