@@ -2,14 +2,19 @@
 
 import shutil
 import sys
+import tempfile
 from pathlib import Path
+
+import numpy as np
+import soundfile as sf
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / 'tests'))
 
-from browser import CHROMIUM, go, open_browser, record, serve, settle  # noqa: E402
+from browser import CHROMIUM, go, open_browser, record, serve, settle, static_server  # noqa: E402
 
 from soundclf.core.esc50 import ESC50_TEN, esc50  # noqa: E402
+from soundclf.tools.web_page import export_web  # noqa: E402
 
 OUT = ROOT / 'figures' / 'app'
 
@@ -83,6 +88,29 @@ def shoot_classify(pages: Pages, clips: list[str]):
     pages.shoot('classify', 1690, 'Look at')
 
 
+def shoot_web(context, clips: list[str], home: Path):
+    "The page of the packaged model, with a recording that is made of clips and of silence."
+    waves = [sf.read(clip, dtype='float32')[0] for clip in clips]
+    rate = sf.info(clips[0]).samplerate
+    recording = home / 'a walk.wav'
+    sf.write(recording, np.concatenate([*waves[:1], np.zeros(8 * rate, 'float32'), *waves[1:]]), rate)
+    page = context.new_page()
+    page.set_viewport_size({'width': 830, 'height': 1400})
+    with static_server(export_web('scratch', home / 'page').parent) as address:
+        page.goto(address)
+        page.locator('html[data-ready]').wait_for(timeout=60_000)
+        page.set_input_files('#file', str(recording))
+        page.locator('html[data-answer]').wait_for(timeout=60_000)
+        page.wait_for_timeout(500)
+        box = page.locator('section', has=page.locator('#timeline')).bounding_box()
+        page.screenshot(
+            path=str(OUT / 'web.png'),
+            full_page=True,
+            clip={'x': 0, 'y': 0, 'width': 830, 'height': box['y'] + box['height'] + 10},
+        )
+    print('web', page.locator('#label').inner_text())
+
+
 def main():
     if CHROMIUM is None:
         sys.exit('There is no Chromium here: install it (Debian: apt install chromium).')
@@ -95,6 +123,8 @@ def main():
     sounds.mkdir(parents=True)
     for path in held.groupby('label').path.first():
         shutil.copy(path, sounds)
+    with open_browser() as context, tempfile.TemporaryDirectory() as home:
+        shoot_web(context, clips, Path(home))
     with serve(ROOT) as address, open_browser(Path(clips[0])) as context:
         pages = Pages(context.new_page(), address)
         pages.page.set_viewport_size({'width': 1280, 'height': 1500})

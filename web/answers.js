@@ -2,7 +2,7 @@
 
 export const UNKNOWN = 'unknown'
 export const UNLIKE = 'unlike the training sounds'
-const UNLIKE_TAUGHT = 'unlike the examples of it'
+const UNLIKE_TAUGHT = 'unlike the examples of that class'
 const NO_LABEL = 'no label reaches its threshold'
 
 /** A model's rules, ready to use. */
@@ -98,6 +98,12 @@ export class Timeline {
     this.recent = []
     this.close()
     return this.segments
+  }
+
+  /** Goes on with other classes: what is decided stays; windows of the classes before vote no more. */
+  change(classes, limit) {
+    this.close()
+    Object.assign(this, { classes, limit, recent: [] })
   }
 
   /** All segments so far, with the one that is not finished. */

@@ -14,6 +14,7 @@ let microphone = null
 let purpose = '' // of what the microphone is open for
 let shown = { name: '', segments: [], seconds: 0 }
 let wav = null
+let opened = 0 // files and microphones: a file that is decoded later than the next one comes is left out
 let spokenAt = 0
 let drawnAt = 0 // seconds of a live sound
 
@@ -31,7 +32,6 @@ function guarded(work) {
       await work(...given)
     } catch (error) {
       say(error.message, true)
-      closeMicrophone()
     }
   }
 }
@@ -46,6 +46,8 @@ const heard = {
     $('threshold-row').hidden = !told.rules.hasScore
     $('threshold').value = told.rules.threshold
     showThreshold()
+    $('timeline-hint').textContent = timelineHint()
+    $('card').hidden = !told.card
     $('teach').hidden = !told.width
     $('teach-hint').textContent = teachHint()
     drawBars(told.classes, told.classes.map(() => 0))
@@ -57,14 +59,14 @@ const heard = {
     say(`Listening to the file: ${done} of ${total} windows.`)
   },
 
-  answer({ name, seconds, columns, answer, segments, classes }) {
+  answer({ name, seconds, columns, answer, segments, classes, isNew }) {
     shown = { name, segments, seconds }
     drawSpectrogram(columns, seconds)
     axis('0 s', `${seconds.toFixed(1)} s`)
     showAnswer(answer, classes)
     speak(answer, true)
     showSegments(wav || $('player').src ? play : null)
-    say(`${name}: ${seconds.toFixed(1)} seconds.`)
+    if (isNew) say(`${name}: ${seconds.toFixed(1)} seconds.`) // else the status tells what was changed
     document.documentElement.dataset.answer = JSON.stringify({ name, answer, segments, classes })
   },
 
@@ -81,7 +83,7 @@ const heard = {
   },
 
   recorded({ seconds }) {
-    say(`Recording: ${seconds.toFixed(1)} seconds.`)
+    if (!$('status').classList.contains('error')) say(`Recording: ${seconds.toFixed(1)} seconds.`)
     if (seconds >= model.seconds && purpose === 'example') send('stop')
   },
 
@@ -100,12 +102,11 @@ const heard = {
     showPlayer(new Blob([bytes], { type: 'audio/wav' }), name)
   },
 
-  taught({ taught, isUsed, fitted }) {
+  taught({ taught, isUsed, fitted, forgot }) {
     drawTaught(taught, (label) => send('forget', { label }))
     $('fit').disabled = $('save').disabled = taught.length === 0
     $('unuse').disabled = !isUsed
-    if (fitted) say(`Taught: ${fitted.join(', ')}. Answers take it into account now.`)
-    else say(taught.length ? 'Add examples, then press Teach.' : 'Nothing is taught.')
+    say(taughtText(taught, fitted, forgot))
     document.documentElement.dataset.taught = JSON.stringify({ taught, isUsed })
   },
 
@@ -115,13 +116,26 @@ const heard = {
 
   error({ text }) {
     say(text, true)
-    closeMicrophone()
   },
 }
 
 worker.onmessage = ({ data }) => heard[data.type](data)
 const CURRENT = 'use a current browser, and load the page anew'
-worker.onerror = () => say(`The model cannot be started here: ${CURRENT}.`, true)
+worker.onerror = () => {
+  say(`The model cannot be started here: ${CURRENT}.`, true)
+  closeMicrophone()
+}
+
+function timelineHint() {
+  const files = `In a file, a window is ${model.seconds} s long, and one begins every ${model.seconds / 2} s.`
+  return `Which sound comes when. ${files} A gap is silent or unknown.`
+}
+
+function taughtText(taught, fitted, forgot) {
+  if (fitted) return `Taught: ${fitted.join(', ')}. Answers take it into account now.`
+  if (!taught.length) return 'Nothing is taught.'
+  return forgot ? `${forgot} is forgotten. Press Teach to use the rest.` : 'Add examples, then press Teach.'
+}
 
 function teachHint() {
   const how = 'Name a class, give a few examples, and press Teach. Examples stay in this page.'
@@ -192,9 +206,12 @@ async function decoded(file) {
 
 async function open(file) {
   if (!file || !model) return
+  if (purpose && purpose !== 'live') throw new Error('The microphone records: stop it, then open the file.')
   if (microphone) send('stop')
+  const mine = ++opened
   say(`Decoding ${file.name} …`)
   const sound = await decoded(file)
+  if (mine !== opened) return
   wav = null
   $('wav').disabled = true
   showPlayer(file, file.name)
@@ -225,9 +242,16 @@ const BUTTONS = {
 
 async function toggle(wanted) {
   if (microphone) return send('stop')
+  if (purpose) return // the browser asks whether it may open the microphone
   const label = wanted === 'example' ? wantedLabel() : ''
-  microphone = await openMicrophone()
   purpose = wanted
+  try {
+    microphone = await openMicrophone()
+  } catch (error) {
+    closeMicrophone()
+    throw error
+  }
+  if (wanted !== 'example') opened++
   $(wanted).classList.add('on')
   $(wanted).textContent = BUTTONS[wanted][1]
   clearRolling()

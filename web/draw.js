@@ -8,10 +8,11 @@ const LIVE_COLUMNS = 500
 
 // From quiet to loud: black, violet, orange, white.
 const STOPS = [[0, 0, 4], [80, 18, 123], [182, 54, 121], [251, 136, 97], [252, 253, 191]]
-const COLOURS = Array.from({ length: 256 }, (_, i) => {
+const COLOURS = Uint32Array.from({ length: 256 }, (_, i) => {
   const at = i / 255 * (STOPS.length - 1)
   const k = Math.min(STOPS.length - 2, Math.floor(at))
-  return STOPS[k].map((low, c) => low + (STOPS[k + 1][c] - low) * (at - k))
+  const [red, green, blue] = STOPS[k].map((low, c) => Math.round(low + (STOPS[k + 1][c] - low) * (at - k)))
+  return ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0
 })
 
 let rolling = []
@@ -23,9 +24,9 @@ export function drawSpectrogram(columns, seconds, width = columns.length) {
   canvas.height = BANDS
   const context = canvas.getContext('2d')
   const image = context.createImageData(canvas.width, BANDS)
+  const pixels = new Uint32Array(image.data.buffer)
   columns.forEach((levels, x) => levels.forEach((level, band) => {
-    const at = 4 * ((BANDS - 1 - band) * canvas.width + canvas.width - columns.length + x)
-    image.data.set([...COLOURS[level], 255], at)
+    pixels[(BANDS - 1 - band) * canvas.width + canvas.width - columns.length + x] = COLOURS[level]
   }))
   context.putImageData(image, 0, 0)
   canvas.setAttribute('aria-label', `Spectrogram of ${seconds.toFixed(1)} seconds, from 60 Hz at the bottom`)

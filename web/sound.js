@@ -32,7 +32,8 @@ function power(wave) {
   return sum / Math.max(1, wave.length)
 }
 
-// A windowed sinc with the edges of soxr's HQ: it passes 91.3 % of the lower band, and stops 120 dB at its end.
+// A windowed sinc with the edges of soxr's HQ: it passes 91.3 % of the lower band, and at its end it is
+// down by 120 dB.
 const PASS = 0.913
 const STOPPED = 120 // dB
 const MOST_PHASES = 8192
@@ -178,35 +179,13 @@ export function levelNote(waves) {
   return peak < QUIET ? 'too quiet' : ''
 }
 
-/** Overlapping windows [first sample, samples]; the last one ends with the recording. */
-export class SlidingWindows {
-  constructor(samples, hop) {
-    this.samples = samples
-    this.hop = hop
-    this.held = new Float32Array(0)
-    this.first = 0
-  }
-
-  push(block) {
-    const found = []
-    this.held = joined([this.held, block])
-    while (this.held.length >= this.samples + this.hop) {
-      found.push([this.first, this.held.slice(0, this.samples)])
-      this.held = this.held.slice(this.hop)
-      this.first += this.hop
-    }
-    return found
-  }
-
-  flush() {
-    const found = []
-    if (this.held.length > this.samples) found.push([this.first, this.held.slice(0, this.samples)])
-    if (this.held.length) {
-      const last = Math.max(0, this.held.length - this.samples)
-      found.push([this.first + last, this.held.slice(last)])
-    }
-    return found
-  }
+/** Overlapping windows [first sample, samples], views of the wave; the last one ends with the recording. */
+export function slidingWindows(wave, samples, hop) {
+  const last = Math.max(0, wave.length - samples)
+  const firsts = []
+  for (let first = 0; first < last; first += hop) firsts.push(first)
+  if (wave.length) firsts.push(last)
+  return firsts.map((first) => [first, wave.subarray(first, first + samples)])
 }
 
 /** The sample rate in the header of a file, in Hz; 48000 where it is not told there. */
@@ -229,10 +208,16 @@ function headerRate(bytes, view, text) {
 }
 
 function chunkRate(bytes, view, text) {
-  for (let at = 12; at + 16 < bytes.length; at += 8 + view.getUint32(at + 4, true)) {
+  for (let at = 12; at + 16 < bytes.length; at += chunkSize(view, at)) {
     if (text(at, 4) === 'fmt ') return view.getUint32(at + 12, true)
   }
   return 0
+}
+
+/** The bytes of a chunk, with its header and the byte that makes an odd one even. */
+function chunkSize(view, at) {
+  const size = view.getUint32(at + 4, true)
+  return 8 + size + (size & 1)
 }
 
 function movieRate(bytes, view) {
@@ -246,12 +231,16 @@ function movieRate(bytes, view) {
   return 0
 }
 
+const AAC_RATES = [96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350]
+
+/** The rate in the first frame of an MP3 file, or of AAC without a container (ADTS), whose layer is 0. */
 function mpegRate(bytes, text) {
   let at = 0
   if (text(0, 3) === 'ID3') {
     at = 10 + ((bytes[6] << 21) | (bytes[7] << 14) | (bytes[8] << 7) | bytes[9])
   }
   if (bytes[at] !== 0xff || (bytes[at + 1] & 0xe0) !== 0xe0) return 0
+  if (!(bytes[at + 1] & 6)) return AAC_RATES[(bytes[at + 2] >> 2) & 15]
   const rate = [44100, 48000, 32000][(bytes[at + 2] >> 2) & 3]
   const version = (bytes[at + 1] >> 3) & 3 // 3 is MPEG 1, 2 is MPEG 2, 0 is MPEG 2.5
   return rate / { 3: 1, 2: 2, 0: 4 }[version]

@@ -3,6 +3,7 @@
 export const BANDS = 72
 const SIZE = 1024
 const LOWEST = 60 // Hz
+const FRAMES = 4 // of a column that stands for more than one
 const FLOOR = -100 // dB re full scale
 const RANGE = 80 // dB
 
@@ -24,7 +25,29 @@ export function column(wave, at, rate) {
 /** At most so many columns, evenly over a sound. */
 export function columns(wave, rate, most) {
   const count = Math.max(1, Math.min(most, Math.floor(wave.length / 256)))
-  return Array.from({ length: count }, (_, i) => column(wave, Math.floor(i * wave.length / count), rate))
+  const place = (i) => Math.floor(i * wave.length / count)
+  return Array.from({ length: count }, (_, i) => highest(framesOf(wave, place(i), place(i + 1)), wave, rate))
+}
+
+/** Where the frames of a stretch begin: a few, evenly spread, and the loudest one. */
+function framesOf(wave, from, until) {
+  if (until - from <= SIZE) return [from]
+  const count = Math.min(FRAMES, Math.floor((until - from) / SIZE))
+  const spread = Array.from({ length: count }, (_, i) => from + Math.floor(i * (until - from) / count))
+  return [...spread, loudestFrame(wave, from, until)]
+}
+
+function loudestFrame(wave, from, until) {
+  let loudest = from
+  for (let i = from; i < until; i++) if (Math.abs(wave[i]) > Math.abs(wave[loudest])) loudest = i
+  return Math.max(0, loudest - SIZE / 2)
+}
+
+/** The highest level of each band in some frames. */
+function highest(places, wave, rate) {
+  const [levels, ...others] = places.map((at) => column(wave, at, rate))
+  for (const other of others) other.forEach((value, b) => (levels[b] = Math.max(levels[b], value)))
+  return levels
 }
 
 /** The place of a band's lower edge among the bins. */

@@ -3,7 +3,8 @@
 
 const STEPS = 400
 const RIDGE = 1e-3 // of the squared weights
-const REACH = 1.5 // times the largest distance between examples of a class: what is farther is unknown
+const REACH = 1.5 // times the largest distance between recordings of a class: what is farther is unknown
+const FARTHEST = 1.2 // what is farther is unknown in any case: strangers are about √2 apart
 
 /**
  * Fits the layer.
@@ -114,18 +115,19 @@ function reachesOf(layer, examples, modelClasses) {
     if (modelClasses.includes(label) && layer.offsets) return null
     const own = examples.filter((e) => e.label === label)
     const x = own.map((e) => Array.from(scaled(layer, e.embedding)))
-    return { examples: x, limit: REACH * largestGap(x, own.map((e) => e.source)) }
+    const gap = largestGap(x, own.map((e) => e.source))
+    return { examples: x, limit: Math.min(FARTHEST, REACH * gap) }
   })
 }
 
-/** The largest distance from an example to the nearest one of another recording. */
+/** The largest distance from an example to the nearest one of another recording; infinite for one alone. */
 function largestGap(x, sources) {
   const gaps = x.map((row, i) => {
     const others = x.filter((_, j) => sources[j] !== sources[i])
-    return Math.min(...others.map((other) => distance(row, other)))
+    const far = others.map((other) => distance(row, other)).filter((d) => d > 1e-9) // a copy tells nothing
+    return Math.min(...far)
   })
-  const found = gaps.filter(Number.isFinite)
-  return found.length ? Math.max(...found) : Math.SQRT2 // of one recording alone: the distance of strangers
+  return Math.max(...gaps)
 }
 
 function distance(a, b) {
@@ -136,10 +138,28 @@ function distance(a, b) {
 
 const FORMAT = 'soundclf taught classes 1'
 
-/** What a person keeps: the examples as embeddings, without their sound; the layer is fitted anew from them. */
+/**
+ * What a person keeps: embeddings, logarithms of the model's probabilities, and the number of the recording
+ * that they are of. There is no sound and no name of a file in it; the layer is fitted anew.
+ */
 export function savedText(examples, model) {
-  const rows = examples.map((e) => ({ ...e, embedding: rounded(e.embedding), logs: rounded(e.logs) }))
+  const short = (e) => ({ ...e, embedding: rounded(e.embedding), logs: rounded(e.logs) })
+  const rows = numbered(examples).map(short)
   return JSON.stringify({ format: FORMAT, model: model.sha256, name: model.name, examples: rows })
+}
+
+/** Examples whose recordings are called 1, 2, 3 … in their order. */
+function numbered(examples) {
+  const sources = [...new Set(examples.map((e) => e.source))]
+  return examples.map((e) => ({ ...e, source: String(sources.indexOf(e.source) + 1) }))
+}
+
+/** Examples, and those of others that are not among them yet; recordings of the others stay apart. */
+export function merged(examples, others) {
+  const key = (e) => JSON.stringify([e.label, rounded(e.embedding)])
+  const there = new Set(examples.map(key))
+  const fresh = others.filter((e) => !there.has(key(e)))
+  return numbered([...examples, ...fresh.map((e) => ({ ...e, source: `loaded ${e.source}` }))])
 }
 
 function rounded(values) {

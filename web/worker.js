@@ -1,12 +1,12 @@
 // Everything that computes: the model, windows, answers, timelines, taught classes. The page only draws.
 
 import * as ort from './ort.js'
-import { Resampler, SlidingWindows, fitLength, joined, levelNote, mixDown, wavOf } from './sound.js'
+import { Resampler, fitLength, joined, levelNote, mixDown, slidingWindows, wavOf } from './sound.js'
 import { Timeline, limitOf, rulesOf, voted } from './answers.js'
 import { column, columns } from './spectrogram.js'
-import { farness, fit, loadedExamples, probabilities, savedText } from './teach.js'
+import { farness, fit, loadedExamples, merged, probabilities, savedText } from './teach.js'
 
-const BETWEEN = 0.1 // seconds of new sound between two live answers
+const BETWEEN = 0.09 // seconds of new sound between two live answers, on average
 const FIRST = 0.5 // seconds before the first
 const PER_SECOND = 50 // columns of the live spectrogram
 const LONGEST_RECORDING = 60 // seconds
@@ -19,7 +19,13 @@ let layer = null // fitted on both
 let live = null
 let last = null // the windows of the last file or recording
 let threshold = 1
+let sounds = 0 // that the page was given to name: the answer is for the newest one
+let recordings = 0 // that gave examples
+let fits = 0 // of layers, and what makes them worthless
 let turn = Promise.resolve() // the model answers one question at a time
+
+/** Ends the work on a sound that nobody waits for any more. */
+class Superseded extends Error {}
 
 const pause = () => new Promise((done) => setTimeout(done))
 const tell = (type, more = {}, moved = []) => postMessage({ type, ...more }, moved)
@@ -41,13 +47,24 @@ async function load() {
   model.rules = rulesOf(model.answers)
   threshold = model.answers.kept ?? 0.95
   const [runtime, network] = await Promise.all([bytesOf('ort-wasm.bin'), bytesOf('model.onnx')])
+  await check(network)
   ort.env.wasm.numThreads = 1 // more need headers that a plain server does not send
   ort.env.wasm.wasmBinary = runtime.buffer
   session = await ort.InferenceSession.create(network, { executionProviders: ['wasm'] })
   known = model.known ? knownExamples(await jsonOf('known.json')) : []
-  const { name, classes, width } = model
+  const { name, classes, width, card } = model
   const rules = { hasScore: model.rules.quantiles.length > 0, threshold }
-  tell('ready', { name, classes, width, rules, seconds: model.features.duration, known: known.length })
+  tell('ready', { name, classes, width, card, rules, seconds: model.features.duration, known: known.length })
+}
+
+/** Throws if the network is not the one that model.json speaks of; a page that is not secure cannot tell. */
+async function check(network) {
+  if (!globalThis.crypto?.subtle || !model.sha256) return
+  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', network))
+  const text = Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('')
+  if (text !== model.sha256) {
+    throw new Error('model.onnx and model.json are not of the same export: export the page again.')
+  }
 }
 
 function knownExamples(saved) {
@@ -100,68 +117,90 @@ function withTaught(window) {
 const classesNow = () => layer?.classes ?? model.classes
 const limitNow = () => limitOf(model.rules, threshold)
 
-/** All windows of a recording, with the wave that they were cut from. */
-async function windowsOf(channels, rate) {
+/** All windows of a recording, with the wave that they were cut from; `goOn` throws to end the work early. */
+async function windowsOf(channels, rate, goOn = () => {}) {
   const f = model.features
   const seconds = channels[0].length / rate
-  if (seconds > f.duration + 1e-3) return longWindows(mixDown(channels), rate)
+  if (seconds > f.duration + 1e-3) {
+    const mix = mixDown(channels)
+    channels.length = 0 // half an hour of stereo is 600 MB
+    return longWindows(mix, rate, goOn)
+  }
   const fitting = channels.length === f.channels ? channels : [mixDown(channels)]
   const waves = []
-  for (const channel of fitting) waves.push(await resampled(channel, rate, f.sample_rate))
+  for (const channel of fitting) waves.push(await resampled(channel, rate, f.sample_rate, goOn))
   return { windows: [await answered(waves, 0, seconds)], wave: waves[0], seconds }
 }
 
-async function longWindows(mix, rate) {
-  const { sample_rate: to, samples } = model.features
-  const wave = await resampled(mix, rate, to)
-  const cutter = new SlidingWindows(samples, Math.round(model.features.duration / 2 * to))
-  const pieces = [...cutter.push(wave), ...cutter.flush()]
+async function longWindows(mix, rate, goOn) {
+  const { sample_rate: to, samples, duration } = model.features
+  const wave = await resampled(mix, rate, to, goOn)
+  const pieces = slidingWindows(wave, samples, Math.round(duration / 2 * to))
   const windows = []
   for (const [first, piece] of pieces) {
     windows.push(await answered([piece], first / to, (first + piece.length) / to))
+    goOn()
     tell('progress', { done: windows.length, total: pieces.length })
     await pause()
+    goOn()
   }
   return { windows, wave, seconds: mix.length / rate }
 }
 
 /** The same sound at another rate; others get their turn in between. */
-async function resampled(wave, from, to) {
+async function resampled(wave, from, to, goOn) {
   if (from === to) return wave
   const resampler = new Resampler(from, to)
   const parts = []
   for (let at = 0; at < wave.length; at += 65536) {
     parts.push(resampler.push(wave.subarray(at, at + 65536)))
     await pause()
+    goOn()
   }
   return joined([...parts, resampler.flush()])
 }
 
+/** Takes the place of all sounds before; what it gives throws once another sound has come. */
+function newest() {
+  const mine = ++sounds
+  return () => {
+    if (mine !== sounds) throw new Superseded()
+  }
+}
+
 async function analyse({ name, channels, rate }) {
+  const goOn = newest()
   if (!channels[0].length) throw new Error(`${name} is empty: choose another file.`)
-  const { windows, wave, seconds } = await windowsOf(channels, rate)
+  const { windows, wave, seconds } = await windowsOf(channels, rate, goOn)
+  goOn()
   last = { name, windows, seconds, columns: columns(wave, model.features.sample_rate, 600) }
-  tellLast()
+  tellLast({ isNew: true })
 }
 
 /** The answer for the last recording, as the settings of the moment want it. */
-function tellLast() {
+function tellLast({ isNew = false } = {}) {
   const windows = last.windows.map(withTaught)
   const timeline = new Timeline(classesNow(), limitNow())
   windows.forEach((w) => timeline.add(w))
   const answer = voted(windows, classesNow(), model.rules, threshold)
   const { name, seconds, columns } = last
-  tell('answer', { name, seconds, columns, answer, segments: timeline.finish(), classes: classesNow() })
+  const segments = timeline.finish()
+  tell('answer', { name, seconds, columns, answer, segments, classes: classesNow(), isNew })
 }
 
 /** Answers while sound comes in from a port; in a recording, the sound is kept. */
 function listen({ port, rate, purpose, label }) {
   const { sample_rate: to } = model.features
+  if (purpose !== 'example') {
+    newest()
+    last = null
+  }
   live = { port, rate, purpose, label, resampler: new Resampler(rate, to) }
   Object.assign(live, { kept: [], wave: new Float32Array(Math.max(model.features.samples, 2048)) })
   live.timeline = new Timeline(classesNow(), limitNow())
   Object.assign(live, { heard: 0, answeredAt: 0, drawnAt: 0, busy: false })
-  port.onmessage = (e) => hear(live, e.data)
+  const now = live
+  port.onmessage = (e) => hear(now, e.data)
 }
 
 function hear(now, block) {
@@ -172,22 +211,34 @@ function hear(now, block) {
   const n = Math.min(fresh.length, now.wave.length)
   now.wave.copyWithin(0, n)
   now.wave.set(fresh.subarray(fresh.length - n), now.wave.length - n)
-  const since = (now.heard - now.answeredAt) / model.features.sample_rate
-  const isTime = since >= BETWEEN - 1e-3 && now.heard >= FIRST * model.features.sample_rate
-  if (isTime && !now.busy) answerLive(now).catch(tellError)
+  answerInTime(now)
+}
+
+/** Answers if enough is new. Blocks have a length of their own, which is no reason to be late again. */
+function answerInTime(now) {
+  const { sample_rate: rate } = model.features
+  const step = BETWEEN * rate
+  if (now !== live || now.busy || now.heard < FIRST * rate || now.heard - now.answeredAt < step) return
+  now.answeredAt = Math.max(now.answeredAt + step, now.heard - step)
+  answerLive(now).then(() => answerInTime(now), stopAndTell)
+}
+
+/** What goes wrong while sound comes in ends it. */
+async function stopAndTell(error) {
+  await stop()
+  tellError(error)
 }
 
 function keep(now, block) {
   now.kept.push(block)
   now.heard += block.length
   tell('recorded', { seconds: now.heard / now.rate })
-  if (now.heard >= LONGEST_RECORDING * now.rate) stop()
+  if (now.heard >= LONGEST_RECORDING * now.rate) stop().catch(tellError)
 }
 
 async function answerLive(now) {
   const rate = model.features.sample_rate
   now.busy = true
-  now.answeredAt = now.heard
   const end = now.heard / rate
   const held = now.wave.subarray(now.wave.length - Math.min(now.heard, model.features.samples))
   try {
@@ -232,16 +283,18 @@ async function stop() {
   const name = purpose === 'example' ? label : 'recording.wav'
   const wav = wavOf(wave, rate)
   tell('recording', { wav, name, purpose }, [wav])
-  await (purpose === 'example' ? learn({ label, name: `recording ${Date.now()}`, channels: [wave], rate }) :
-    analyse({ name, channels: [wave], rate }))
+  await (purpose === 'example' ? learn : analyse)({ label, name, channels: [wave], rate })
 }
 
 /** A sound becomes examples of a class, one per window that is loud enough. */
-async function learn({ label, name, channels, rate }) {
+async function learn({ label, channels, rate }) {
   const { windows } = await windowsOf(channels, rate)
   const loud = windows.filter((w) => !w.note)
-  if (!loud.length) throw new Error(`This example of ${label} is ${windows[0].note}: record it again, louder.`)
-  for (const { embedding, logs } of loud) examples.push({ label, source: name, embedding, logs })
+  if (!loud.length) {
+    throw new Error(`This example of ${label} is ${windows[0].note}: record it again, louder.`)
+  }
+  const source = String(++recordings)
+  for (const { embedding, logs } of loud) examples.push({ label, source, embedding, logs })
   tellTaught()
 }
 
@@ -253,38 +306,53 @@ function tellTaught(more = {}) {
 }
 
 async function teach() {
-  layer = await fit(examples, known, model.classes, pause)
-  tellTaught({ fitted: layer.classes.filter((c) => examples.some((e) => e.label === c)) })
-  if (last) tellLast()
+  const mine = ++fits
+  const taught = [...examples]
+  const made = await fit(taught, known, model.classes, pause)
+  if (mine !== fits) return // another one came, or a class was forgotten
+  layer = made
+  tellTaught({ fitted: layer.classes.filter((c) => taught.some((e) => e.label === c)) })
+  refresh()
+}
+
+/** Other classes than before: for the last recording its answer, for a live sound what comes from now on. */
+function refresh() {
+  if (live) live.timeline.change(classesNow(), limitNow())
+  else if (last) tellLast()
 }
 
 function forget({ label }) {
   examples = label === undefined ? [] : examples.filter((e) => e.label !== label)
-  unuse()
+  unuse({ forgot: label })
 }
 
 /** Back to the model's own classes; the examples stay. */
-function unuse() {
+function unuse({ forgot } = {}) {
+  fits++
   layer = null
-  tellTaught()
-  if (last) tellLast()
+  tellTaught({ forgot })
+  refresh()
 }
 
+/** Examples from a file, added to those that are there. */
 async function loadTaught({ text }) {
-  examples = loadedExamples(text, model)
+  examples = merged(examples, loadedExamples(text, model))
+  recordings = examples.length
+  tellTaught()
   await teach()
 }
 
 function setThreshold({ share }) {
   threshold = share
   if (live) live.timeline.limit = limitNow()
-  if (last) tellLast()
+  else if (last) tellLast()
 }
 
 const save = () => tell('saved', { text: savedText(examples, model) })
 const actions = { load, analyse, listen, stop, learn, teach, forget, unuse, save, loadTaught, setThreshold }
 
 function tellError(error) {
+  if (error instanceof Superseded) return
   tell('error', { text: error?.message ?? String(error) })
 }
 

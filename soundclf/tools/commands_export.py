@@ -54,7 +54,7 @@ def _export_page(model: str, folder: str, clips: str) -> int:
     "Makes a page, and says what is in it."
     from soundclf.tools.web_page import export_web
 
-    with kept(lambda: f'The page in {folder} is not whole: run the command again.'):
+    with kept(lambda: f'No page was written to {folder}; an old one is as it was.'):
         page = export_web(model, folder, clips)
     size = sum(file.stat().st_size for file in page.parent.iterdir())
     show_line(f'Made: {page.parent} ({size / 1e6:.1f} MB)')
