@@ -1,5 +1,6 @@
 "What a full or quick run made, and where: the last lines of `make reproduce`."
 
+import ast
 import json
 import sys
 from pathlib import Path
@@ -33,18 +34,23 @@ def show_results(name: str, profile: str, out: str):
     print(f'Made: {len(list(folder.glob("*.png")))} figures, results.json and predictions in {folder}')
 
 
+def saves_always(source: str) -> bool:
+    "Whether a cell saves a figure whatever the data are: not in a function, not under a condition."
+    other = ast.If, ast.FunctionDef, ast.ClassDef
+    always = [ast.unparse(s) for s in ast.parse(source).body if not isinstance(s, other)]
+    return any('save_figure(' in statement for statement in always)
+
+
 def missing_pictures(executed: Path, full: bool) -> int:
-    "How many cells of an executed chapter save a figure and show none; some draw in a full run only."
+    "How many cells save a figure and show none; in a quick look, those that save one whatever the data are."
     cells = json.loads(executed.read_text(encoding='utf-8'))['cells']
-    code = [c for c in cells if c['cell_type'] == 'code']
     bare = 0
-    for cell in code:
+    for cell in cells:
         source = ''.join(cell['source'])
-        saves = 'save_figure(' in source and 'export' not in source[:12]
-        if not full and 'if full:' in source:
+        if cell['cell_type'] != 'code' or 'save_figure(' not in source or 'export' in source[:12]:
             continue
         shown = any('image/png' in o.get('data', {}) for o in cell['outputs'])
-        bare += saves and not shown
+        bare += not shown and (full or saves_always(source))
     return bare
 
 
