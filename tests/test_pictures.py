@@ -55,3 +55,8 @@ def test_a_missing_picture_is_noticed(tmp_path):
     cell = {'cell_type': 'code', 'source': "save_figure(fig, 'x.png')", 'outputs': []}
     (tmp_path / 'x.ipynb').write_text(json.dumps({'cells': [cell]}))
     assert missing_pictures(tmp_path / 'x.ipynb', full=True) == 1
+    assert missing_pictures(tmp_path / 'x.ipynb', full=False) == 1
+    cell['source'] = "if len(table):\n    save_figure(fig, 'x.png')"
+    (tmp_path / 'x.ipynb').write_text(json.dumps({'cells': [cell]}))
+    assert missing_pictures(tmp_path / 'x.ipynb', full=True) == 1
+    assert missing_pictures(tmp_path / 'x.ipynb', full=False) == 0
