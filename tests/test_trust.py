@@ -43,7 +43,7 @@ def test_every_data_set_is_audited_and_what_is_planted_is_found():
 
 def test_no_path_of_a_machine_is_in_the_audit():
     text = (FIGURES / 'audit.json').read_text(encoding='utf-8')
-    assert not re.search(r'"/|\\\\/|/home/|/tmp/|/root/|/Users/', text)
+    assert not re.search(r'[^\w./:]/\w|\\\\', text)  # nothing begins with a slash, and no folder of Windows
 
 
 def test_the_page_reads_tracked_files_only_and_each_of_its_files_is_there():

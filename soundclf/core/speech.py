@@ -50,7 +50,7 @@ def speech_is_missing() -> str:  # empty where the embedding can be computed
     except NoSource as e:
         return f'The speech embedding is left out. {e}'
     if find_spec('onnxruntime') is None or find_spec('onnx') is None:
-        return "The speech embedding is left out: it needs onnx and onnxruntime: run `make install`."
+        return "The speech embedding is left out. It needs onnx and onnxruntime: run `make install`."
     return ''
 
 # %% ../../nbs/core/speech.ipynb #7610c20d
