@@ -101,7 +101,7 @@ chapters: $(DONE)
 reproduce: $(READY) ## run every chapter end to end: figures, results.json, pictures in the executed notebooks
 	@$(MAKE) --no-print-directory $(if $(findstring j,$(firstword -$(MAKEFLAGS))),,-j2) chapters
 	@$(BIN)/python scripts/report.py "$$DATASET" "$(PROFILE)" "$(OUT)" "$(RUNS)"
-	@if [ "$(PROFILE)$$DATASET$(OUT)" = fullautoruns ]; then $(BIN)/python scripts/claims.py write && \
+	@if [ "$(PROFILE) $$DATASET $(OUT)" = "full auto runs" ]; then $(BIN)/python scripts/claims.py write && \
 	    $(BIN)/python scripts/audit.py && $(MAKE) --no-print-directory chapters && $(BIN)/python scripts/outputs.py; fi
 
 lint: $(READY) ## the house style, the layers of the modules, clean and exported notebooks

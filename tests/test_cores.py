@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
@@ -129,3 +130,9 @@ def test_without_a_run_there_is_a_sentence(tmp_path):
 def test_the_tracked_answers_follow_from_the_tracked_steps():
     found = read_json(cores.FILE)
     assert cores.answers(found['chapters']) == {k: v for k, v in found.items() if k != 'chapters'}
+
+
+def test_no_variable_of_the_shell_runs_into_what_make_puts_behind_it():
+    text = (ROOT / 'Makefile').read_text(encoding='utf-8')
+    assert '$$DATASET' in text
+    assert not re.search(r'\$\$[A-Z_]+\$\(', text), 'write a space or ${NAME}: the shell reads one longer name'
