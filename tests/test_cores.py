@@ -135,4 +135,4 @@ def test_the_tracked_answers_follow_from_the_tracked_steps():
 def test_no_variable_of_the_shell_runs_into_what_make_puts_behind_it():
     text = (ROOT / 'Makefile').read_text(encoding='utf-8')
     assert '$$DATASET' in text
-    assert not re.search(r'\$\$[A-Z_]+\$\(', text), 'write a space or ${NAME}: the shell reads one longer name'
+    assert not re.search(r'\$\$[A-Z_]+\$\(', text), 'write a space: the shell reads one longer name'
