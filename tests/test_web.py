@@ -263,7 +263,13 @@ const wait = (ms) => new Promise((done) => setTimeout(done, ms))
 const tone = (level, seconds) => new Float32Array(8000 * seconds).fill(level)
 const file = (name, level, seconds) => ({ name, label: name, channels: [tone(level, seconds)], rate: 8000 })
 const types = (type) => told.filter((m) => m.type === type)
-const port = () => ({ close() {} })
+const port = (last) => ({
+  close() {},
+  postMessage() {
+    if (last) this.onmessage({ data: last })
+    this.onmessage({ data: null })
+  },
+})
 async function hear(p, level, times) {
   for (let i = 0; i < times; i++) {
     p.onmessage({ data: tone(level, 0.5) })
@@ -421,9 +427,44 @@ console.log(JSON.stringify({ order, errors: types('error').map((m) => m.text) })
 def test_an_error_while_it_listens_ends_that(tmp_path):
     told = in_worker(tmp_path, BROKEN)
     assert told['order'] == ['stopped', 'error']
-    words = ['not probabilities', 'not probabilities', 'gave no sound']
+    words = ['not probabilities', 'not probabilities', 'record for a second']
     assert len(told['errors']) == 3
     assert all(word in text for word, text in zip(words, told['errors']))
+
+
+LAST = """
+await ask('listen', { port: port(tone(0.9, 2)), rate: 8000, purpose: 'record' })
+await ask('stop')
+await ask('clear')
+await ask('setThreshold', { share: 0.9 })
+const answers = types('answer').map((m) => m.seconds)
+console.log(JSON.stringify({ answers, errors: types('error') }))
+"""
+
+
+@needs_node
+def test_the_last_samples_of_a_recording_count_and_a_cleared_one_does_not_come_back(tmp_path):
+    assert in_worker(tmp_path, LAST) == {'answers': [2], 'errors': []}
+
+
+TESTED = """
+for (const level of [0.2, 0.21, 0.22]) await ask('learn', { ...file('quiet', level, 1) })
+for (const level of [0.9, 0.92]) await ask('learn', { ...file('loud', level, 1) })
+await ask('learn', file('middle', 0.55, 1))
+await ask('teach')
+const used = types('taught').map((m) => m.used.join())
+console.log(JSON.stringify({ used, order: told.slice(-3).map((m) => m.type), found: types('tested') }))
+"""
+
+
+@needs_node
+def test_the_page_says_how_many_recordings_it_names_right_without_them(tmp_path):
+    told = in_worker(tmp_path, TESTED)
+    assert told['order'] == ['teaching', 'taught', 'tested']
+    assert told['used'] == ['', '', '', '', '', '', 'quiet,loud,middle']
+    [found] = told['found']
+    assert (found['tested'], found['alone']) == (5, ['middle'])
+    assert 4 <= found['right'] <= 5
 
 
 KEPT = """
@@ -451,8 +492,8 @@ def test_what_is_loaded_comes_to_what_is_there(tmp_path):
     assert [e['label'] for e in saved].count('more') == 5
     assert told['lists'][2] == told['lists'][3] == told['lists'][4] == 'quiet 1,more 1,loud 1'
     assert told['lists'][5] == 'more 1,loud 1' and told['forgot']['forgot'] == 'quiet'
-    assert not told['forgot']['isUsed']
-    assert told['end'] == ['taught', 'taught', 'error']  # the list is told, whatever comes of teaching
+    assert told['forgot']['used'] == []
+    assert told['end'] == ['taught', 'taught', 'teaching', 'error']  # the list is told, whatever comes of teaching
     assert 'One class alone' in told['error']
 
 
@@ -507,6 +548,33 @@ def test_a_taught_class_stands_beside_those_of_the_model():
     words = ['another model', 'no taught classes', 'no taught classes', 'damaged', 'One class alone']
     assert len(told['refused']) == len(words)
     assert all(word in sentence for word, sentence in zip(words, told['refused']))
+
+
+HELD_OUT = """
+const { heldOut } = await import(`${WEB}/teach.js`)
+const found = []
+for (const examples of data.taught) found.push(await heldOut(examples, data.known, data.classes))
+console.log(JSON.stringify(found))
+"""
+
+
+@needs_node
+def test_recordings_are_named_by_layers_fitted_without_them():
+    rng = np.random.default_rng(2)
+    cat, dog, owl, bat = rng.normal(0, 2, (4, 30))
+    logs = [-0.7, -0.7]
+    known = rows_around(rng, cat, 20, 'cat', logs) + rows_around(rng, dog, 20, 'dog', logs)
+    owls, bats = rows_around(rng, owl, 6, 'owl', logs), rows_around(rng, bat, 5, 'bat', logs)
+    scattered = [rows_around(rng, c, 1, 'all sorts', logs)[0] for c in rng.normal(0, 2, (6, 30))]
+    odd = [row | {'source': f'odd {i}'} for i, row in enumerate(scattered)]
+    taught = [owls + bats, odd, owls + bats[:1], owls[:1]]
+    sure, none, one, alone = in_node(
+        HELD_OUT, {'classes': ['cat', 'dog'], 'known': known, 'taught': taught}
+    )
+    assert sure == {'right': 11, 'tested': 11, 'alone': []}
+    assert none['tested'] == 6 and none['right'] <= 2  # a layer that had seen them would name all
+    assert one == {'right': 6, 'tested': 6, 'alone': ['bat']}
+    assert alone == {'right': 0, 'tested': 0, 'alone': ['owl']}
 
 
 ALONE = """
@@ -708,6 +776,20 @@ def same(page: dict, clf: Classifier, file: Path) -> float:
     return float(gaps.max())
 
 
+def nothing_is_shown(tab) -> bool:
+    "Whether the page shows no answer: not even that of the sound before."
+    texts = [tab.locator(f'#{name}').text_content() for name in ('label', 'note', 'spoken', 'segments')]
+    bars = set(tab.locator('#bars span:last-child').all_text_contents())
+    buttons = [tab.get_by_role('button', name=n) for n in ('Labels as CSV', 'Labels for Audacity')]
+    is_off = all(b.is_disabled() for b in buttons) and tab.locator('#player').is_hidden()
+    return is_off and texts == ['Nothing yet', '', '', ''] and bars == {'0 %'}
+
+
+def silent_file(home: Path) -> Path:
+    sf.write(home / 'silent.wav', np.zeros(6 * RATE), RATE)
+    return home / 'silent.wav'
+
+
 @needs_page
 @needs_chromium
 def test_files_get_the_answers_of_python(page):
@@ -742,6 +824,11 @@ def test_files_get_the_answers_of_python(page):
         (home / 'broken.wav').write_bytes(b'RIFF1234WAVE')
         tab.set_input_files('#file', str(home / 'broken.wav'))
         tab.get_by_text('broken.wav cannot be decoded').wait_for(timeout=SLOW)
+        assert nothing_is_shown(tab)
+        answer = answer_of(tab, silent_file(home))
+        assert answer['answer']['note'] == 'silent' and not answer['segments']
+        tab.get_by_text('No segment: all of it is silent or unknown.').wait_for(timeout=SLOW)
+        assert tab.get_by_role('button', name='Labels as CSV').is_disabled()
 
 
 @needs_page
@@ -876,6 +963,9 @@ def taught_page(tab, home: Path):
     tab.get_by_text('fridge: 3 recordings').wait_for(timeout=SLOW)
     press(tab, 'Teach')
     tab.get_by_text('Taught: fridge').wait_for(timeout=SLOW)
+    assert tab.locator('#about').text_content().endswith('You taught it: fridge.')
+    tab.get_by_text(re.compile('names [0-3] of 3 of your recordings right')).wait_for(timeout=SLOW)
+    assert tab.locator('#status').bounding_box()['y'] >= 0  # in sight, however far down Teach is
 
 
 def forgetting(tab, file: Path):

@@ -1,26 +1,31 @@
 // The page: buttons, messages to the worker, and what comes back.
 
 import { csvOf, tracksOf } from './answers.js'
-import { axis, clearRolling, drawSpectrogram, rollSpectrogram } from './draw.js'
+import { axis, clearSpectrogram, drawSpectrogram, rollSpectrogram } from './draw.js'
 import { drawBars, drawTaught, drawTimeline } from './draw.js'
 import { openMicrophone } from './microphone.js'
 import { rateOf } from './sound.js'
 
 const $ = (id) => document.getElementById(id)
 const LONGEST = 30 * 60 // seconds that a browser can hold in memory
+const LASTING = 4000 // milliseconds that a message stays while sound comes in
 const worker = new Worker('worker.js', { type: 'module' })
 let model = null
+let about = '' // the model, in a sentence
 let microphone = null
 let purpose = '' // of what the microphone is open for
 let shown = { name: '', segments: [], seconds: 0 }
 let wav = null
 let opened = 0 // files and microphones: a file that is decoded later than the next one comes is left out
+let listening = 0 // the value of `opened` that the microphone has
+let saidAt = 0
 let spokenAt = 0
 let drawnAt = 0 // seconds of a live sound
 
 const send = (type, more = {}, moved = []) => worker.postMessage({ type, ...more }, moved)
 
 function say(text, isError = false) {
+  saidAt = performance.now()
   $('status').textContent = text
   $('status').classList.toggle('error', isError)
 }
@@ -41,7 +46,8 @@ const heard = {
   ready(told) {
     model = told
     const many = `${told.classes.length} sounds: ${told.classes.slice(0, 10).join(', ')}`
-    $('about').textContent = `The model ${told.name} names ${many}${told.classes.length > 10 ? ', …' : ''}.`
+    about = `The model ${told.name} names ${many}${told.classes.length > 10 ? ', …' : ''}.`
+    $('about').textContent = about
     for (const id of ['live', 'record', 'file', 'example', 'example-files', 'load']) $(id).disabled = false
     $('threshold-row').hidden = !told.rules.hasScore
     $('threshold').value = told.rules.threshold
@@ -65,7 +71,7 @@ const heard = {
     axis('0 s', `${seconds.toFixed(1)} s`)
     showAnswer(answer, classes)
     speak(answer, true)
-    showSegments(wav || $('player').src ? play : null)
+    showSegments()
     if (isNew) say(`${name}: ${seconds.toFixed(1)} seconds.`) // else the status tells what was changed
     document.documentElement.dataset.answer = JSON.stringify({ name, answer, segments, classes })
   },
@@ -78,6 +84,7 @@ const heard = {
     if (seconds - drawnAt >= 0.5) {
       drawTimeline(segments, seconds)
       drawnAt = seconds
+      if (performance.now() - saidAt > LASTING) say('Listening.')
     }
     document.documentElement.dataset.live = JSON.stringify({ seconds, took, answer })
   },
@@ -89,9 +96,9 @@ const heard = {
 
   stopped({ purpose: ended, seconds, segments }) {
     closeMicrophone()
-    if (ended !== 'live') return
+    if (ended !== 'live' || listening !== opened) return
     shown = { name: 'microphone', segments, seconds }
-    showSegments(null)
+    showSegments()
     say(`Stopped after ${seconds.toFixed(1)} seconds.`)
   },
 
@@ -102,12 +109,22 @@ const heard = {
     showPlayer(new Blob([bytes], { type: 'audio/wav' }), name)
   },
 
-  taught({ taught, isUsed, fitted, forgot }) {
+  taught({ taught, used, fitted, forgot }) {
     drawTaught(taught, (label) => send('forget', { label }))
     $('fit').disabled = $('save').disabled = taught.length === 0
-    $('unuse').disabled = !isUsed
+    $('unuse').disabled = !used.length
+    $('about').textContent = used.length ? `${about} You taught it: ${used.join(', ')}.` : about
+    $('taught-note').textContent = ''
     say(taughtText(taught, fitted, forgot))
-    document.documentElement.dataset.taught = JSON.stringify({ taught, isUsed })
+    document.documentElement.dataset.taught = JSON.stringify({ taught, used })
+  },
+
+  teaching() {
+    say('Teaching … Until it is done, answers are without what you teach.')
+  },
+
+  tested({ right, tested, alone }) {
+    $('taught-note').textContent = [rightText(right, tested), aloneText(alone)].filter((t) => t).join(' ')
   },
 
   saved({ text }) {
@@ -137,8 +154,19 @@ function taughtText(taught, fitted, forgot) {
   return forgot ? `${forgot} is forgotten. Press Teach to use the rest.` : 'Add examples, then press Teach.'
 }
 
+function rightText(right, tested) {
+  if (!tested) return ''
+  return `A test: taught without them, the page names ${right} of ${tested} of your recordings right.`
+}
+
+function aloneText(alone) {
+  if (!alone.length) return ''
+  return `No test of ${alone.join(', ')}, which has one recording: give two more.`
+}
+
 function teachHint() {
-  const how = 'Name a class, give a few examples, and press Teach. Examples stay in this page.'
+  const give = 'Name a class, give three examples or more, as different as they come, and press Teach.'
+  const how = `${give} Examples stay in this page.`
   const own = model.known
     ? 'A new class stands beside those of the model.'
     : 'This model has no examples of its own classes: after teaching, only taught classes are told apart.'
@@ -163,9 +191,28 @@ function speak(answer, always = false) {
   $('spoken').textContent = `${text}, ${Math.round(100 * answer.probability)} percent`
 }
 
-function showSegments(player) {
-  drawTimeline(shown.segments, shown.seconds, player)
-  $('csv').disabled = $('audacity').disabled = false
+function showSegments() {
+  const isEmpty = !shown.segments.length
+  drawTimeline(shown.segments, shown.seconds, $('player').src ? play : null)
+  $('csv').disabled = $('audacity').disabled = isEmpty
+  $('timeline-empty').hidden = !isEmpty || !shown.name
+}
+
+/** Nothing of the sound before stays, whatever becomes of the next one. */
+function clearAnswer() {
+  send('clear')
+  shown = { name: '', segments: [], seconds: 0 }
+  wav = null
+  $('wav').disabled = true
+  hidePlayer()
+  $('label').textContent = 'Nothing yet'
+  $('note').textContent = $('spoken').textContent = ''
+  const classes = [...$('bars').children].map((item) => item.firstChild.textContent)
+  drawBars(classes, classes.map(() => 0))
+  clearSpectrogram()
+  showSegments()
+  delete document.documentElement.dataset.answer
+  delete document.documentElement.dataset.live
 }
 
 function play(segment) {
@@ -179,9 +226,17 @@ function play(segment) {
   player.play()
 }
 
+function hidePlayer() {
+  const player = $('player')
+  if (!player.src) return
+  URL.revokeObjectURL(player.src)
+  player.removeAttribute('src')
+  player.hidden = true
+}
+
 function showPlayer(blob, name) {
   const player = $('player')
-  if (player.src) URL.revokeObjectURL(player.src)
+  hidePlayer()
   player.src = URL.createObjectURL(blob)
   player.hidden = false
   player.setAttribute('aria-label', name)
@@ -209,11 +264,10 @@ async function open(file) {
   if (purpose && purpose !== 'live') throw new Error('The microphone records: stop it, then open the file.')
   if (microphone) send('stop')
   const mine = ++opened
+  clearAnswer()
   say(`Decoding ${file.name} …`)
   const sound = await decoded(file)
   if (mine !== opened) return
-  wav = null
-  $('wav').disabled = true
   showPlayer(file, file.name)
   send('analyse', sound, sound.channels.map((c) => c.buffer))
 }
@@ -251,10 +305,12 @@ async function toggle(wanted) {
     closeMicrophone()
     throw error
   }
-  if (wanted !== 'example') opened++
+  if (wanted !== 'example') {
+    listening = ++opened
+    clearAnswer()
+  }
   $(wanted).classList.add('on')
   $(wanted).textContent = BUTTONS[wanted][1]
-  clearRolling()
   drawnAt = 0
   say(wanted === 'live' ? 'Listening.' : 'Recording.')
   send('listen', { port: microphone.port, rate: microphone.rate, purpose, label }, [microphone.port])
@@ -294,10 +350,7 @@ function connect() {
   $('csv').onclick = () => download(csvOf(rows()), `${stem()}.csv`, 'text/csv')
   $('audacity').onclick = () => download(tracksOf(shown.segments), `${stem()}.txt`, 'text/plain')
   $('wav').onclick = () => download(wav, 'recording.wav', 'audio/wav')
-  $('fit').onclick = () => {
-    say('Teaching …')
-    send('teach')
-  }
+  $('fit').onclick = () => send('teach')
   $('save').onclick = () => send('save')
   $('unuse').onclick = () => send('unuse')
   $('threshold').oninput = () => {
@@ -333,5 +386,6 @@ function takeDrops() {
 
 connect()
 takeDrops()
+addEventListener('resize', showSegments)
 say('Loading the model …')
 send('load')

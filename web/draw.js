@@ -39,8 +39,11 @@ export function rollSpectrogram(columns, seconds) {
   axis(`${Math.max(0, seconds - 10).toFixed(0)} s`, `${seconds.toFixed(1)} s`)
 }
 
-export function clearRolling() {
+export function clearSpectrogram() {
   rolling = []
+  drawSpectrogram([], 0, LIVE_COLUMNS)
+  $('spectrogram').setAttribute('aria-label', 'Spectrogram: no sound yet')
+  axis('0 s', '')
 }
 
 export function axis(start, end) {

@@ -36,6 +36,46 @@ export function farness(layer, embedding) {
   return layer.reaches.map((r) => (r ? Math.min(...r.examples.map((e) => distance(e, x))) / r.limit : null))
 }
 
+/**
+ * How many recordings of a person get their class from layers that were fitted without them, at most `most`
+ * layers; and the classes with one recording, which no layer without it knows.
+ */
+export async function heldOut(examples, known, modelClasses, pause = async () => {}, most = 4) {
+  const { turns, alone } = dealt(examples, most)
+  let right = 0
+  for (const turn of new Set(turns.values())) {
+    const rest = examples.filter((e) => turns.get(e.source) !== turn)
+    const layer = await fit(rest, known, modelClasses, pause)
+    for (const [source] of [...turns].filter(([, t]) => t === turn)) {
+      const windows = examples.filter((e) => e.source === source)
+      if (nameOf(layer, windows) === windows[0].label) right++
+    }
+  }
+  return { right, tested: turns.size, alone }
+}
+
+/** The turn in which each recording is left out; every class keeps some of its recordings. */
+function dealt(examples, most) {
+  const sources = {}
+  for (const { label, source } of examples) (sources[label] ??= new Set()).add(source)
+  const several = Object.values(sources).filter((own) => own.size > 1)
+  const numbered = several.flatMap((own) => [...own].map((source, i) => [source, i % most]))
+  const alone = Object.keys(sources).filter((label) => sources[label].size === 1)
+  return { turns: new Map(numbered), alone }
+}
+
+/** The class of a recording; empty for one that is unlike the examples of the class. */
+function nameOf(layer, windows) {
+  const sums = layer.classes.map(() => 0)
+  const far = layer.classes.map(() => 0)
+  for (const { embedding, logs } of windows) {
+    probabilities(layer, embedding, logs).forEach((p, k) => (sums[k] += p))
+    farness(layer, embedding).forEach((f, k) => (far[k] += f ?? 0))
+  }
+  const best = sums.indexOf(Math.max(...sums))
+  return far[best] / windows.length > 1 ? '' : layer.classes[best]
+}
+
 /** The mean of the columns, and what divides them: no column counts for much that hardly varies. */
 function scaling(rows) {
   const width = rows[0].length

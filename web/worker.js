@@ -4,12 +4,14 @@ import * as ort from './ort.js'
 import { Resampler, fitLength, joined, levelNote, mixDown, slidingWindows, wavOf } from './sound.js'
 import { Timeline, limitOf, rulesOf, voted } from './answers.js'
 import { column, columns } from './spectrogram.js'
-import { farness, fit, loadedExamples, merged, probabilities, savedText } from './teach.js'
+import { farness, fit, heldOut, loadedExamples, merged, probabilities, savedText } from './teach.js'
 
 const BETWEEN = 0.09 // seconds of new sound between two live answers, on average
 const FIRST = 0.5 // seconds before the first
 const PER_SECOND = 50 // columns of the live spectrogram
 const LONGEST_RECORDING = 60 // seconds
+const LAST_BLOCKS = 500 // milliseconds that the end of a recording may take to come
+const TOO_SHORT = 1000 // milliseconds in which a microphone need not have given anything
 
 let model = null // what model.json tells, with `rules`
 let session = null
@@ -191,20 +193,18 @@ function tellLast({ isNew = false } = {}) {
 /** Answers while sound comes in from a port; in a recording, the sound is kept. */
 function listen({ port, rate, purpose, label }) {
   const { sample_rate: to } = model.features
-  if (purpose !== 'example') {
-    newest()
-    last = null
-  }
+  if (purpose !== 'example') clear()
   live = { port, rate, purpose, label, resampler: new Resampler(rate, to) }
   Object.assign(live, { kept: [], wave: new Float32Array(Math.max(model.features.samples, 2048)) })
   live.timeline = new Timeline(classesNow(), limitNow())
-  Object.assign(live, { heard: 0, answeredAt: 0, drawnAt: 0, busy: false })
+  Object.assign(live, { heard: 0, answeredAt: 0, drawnAt: 0, busy: false, began: performance.now() })
   const now = live
   port.onmessage = (e) => hear(now, e.data)
 }
 
 function hear(now, block) {
   if (now !== live) return
+  if (!block) return now.end?.()
   if (now.purpose !== 'live') return keep(now, block)
   const fresh = now.resampler.push(block)
   now.heard += fresh.length
@@ -270,16 +270,30 @@ function freshColumns(now) {
   return made
 }
 
+/** The end of a sound: blocks that are on their way still count. */
+function lastBlocks(now) {
+  return new Promise((done) => {
+    now.end = done
+    now.port.postMessage('end')
+    setTimeout(done, LAST_BLOCKS)
+  })
+}
+
 async function stop() {
-  if (!live) return
-  const { purpose, label, kept, rate, port, timeline, heard } = live
+  if (!live || live.end) return
+  const now = live
+  await lastBlocks(now)
+  if (now !== live) return
+  const { purpose, label, kept, rate, port, timeline, heard, began } = live
   live = null
   port.close()
   const seconds = heard / (purpose === 'live' ? model.features.sample_rate : rate)
   tell('stopped', { purpose, seconds, segments: purpose === 'live' ? timeline.finish() : [] })
   if (purpose === 'live') return
   const wave = joined(kept)
-  if (!wave.length) throw new Error('The microphone gave no sound: plug it in again, or choose another one.')
+  if (!wave.length) throw new Error(performance.now() - began < TOO_SHORT + LAST_BLOCKS
+    ? 'Nothing was recorded yet: record for a second or longer.'
+    : 'The microphone gave no sound: plug it in again, or choose another one.')
   const name = purpose === 'example' ? label : 'recording.wav'
   const wav = wavOf(wave, rate)
   tell('recording', { wav, name, purpose }, [wav])
@@ -302,17 +316,30 @@ function tellTaught(more = {}) {
   const counts = {}
   for (const { label, source } of examples) (counts[label] ??= new Set()).add(source)
   const taught = Object.entries(counts).map(([label, sources]) => ({ label, recordings: sources.size }))
-  tell('taught', { taught, isUsed: layer !== null, ...more })
+  const used = layer ? layer.classes.filter((c) => layer.taught.has(c)) : []
+  tell('taught', { taught, used, ...more })
 }
 
 async function teach() {
   const mine = ++fits
   const taught = [...examples]
+  tell('teaching')
   const made = await fit(taught, known, model.classes, pause)
   if (mine !== fits) return // another one came, or a class was forgotten
-  layer = made
-  tellTaught({ fitted: layer.classes.filter((c) => taught.some((e) => e.label === c)) })
+  layer = { ...made, taught: new Set(taught.map((e) => e.label)) }
+  tellTaught({ fitted: layer.classes.filter((c) => layer.taught.has(c)) })
   refresh()
+  await test(taught, mine)
+}
+
+/** Tells how well recordings are named that the layer was not fitted on. */
+async function test(taught, mine) {
+  const goOn = async () => {
+    await pause()
+    if (mine !== fits) throw new Superseded()
+  }
+  const found = await heldOut(taught, known, model.classes, goOn)
+  if (mine === fits) tell('tested', found)
 }
 
 /** Other classes than before: for the last recording its answer, for a live sound what comes from now on. */
@@ -342,6 +369,12 @@ async function loadTaught({ text }) {
   await teach()
 }
 
+/** The sound before counts no more. */
+function clear() {
+  newest()
+  last = null
+}
+
 function setThreshold({ share }) {
   threshold = share
   if (live) live.timeline.limit = limitNow()
@@ -349,7 +382,8 @@ function setThreshold({ share }) {
 }
 
 const save = () => tell('saved', { text: savedText(examples, model) })
-const actions = { load, analyse, listen, stop, learn, teach, forget, unuse, save, loadTaught, setThreshold }
+const taughtActions = { learn, teach, forget, unuse, save, loadTaught }
+const actions = { load, analyse, clear, listen, stop, setThreshold, ...taughtActions }
 
 function tellError(error) {
   if (error instanceof Superseded) return

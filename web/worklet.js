@@ -9,6 +9,7 @@ class Blocks extends AudioWorkletProcessor {
     this.filled = 0
     this.port.onmessage = (e) => {
       this.out = e.ports[0]
+      this.out.onmessage = () => this.end()
     }
   }
 
@@ -19,6 +20,14 @@ class Blocks extends AudioWorkletProcessor {
       if (this.filled === SIZE) this.handOn()
     }
     return true
+  }
+
+  /** The samples since the last block, and that there are no more. */
+  end() {
+    const rest = this.block.slice(0, this.filled)
+    if (rest.length) this.out.postMessage(rest, [rest.buffer])
+    this.out.postMessage(null)
+    this.out = null
   }
 
   handOn() {
