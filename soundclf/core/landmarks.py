@@ -214,23 +214,26 @@ def _agreeing(links: np.ndarray) -> tuple[np.ndarray, ...]:  # one element per p
     return pair[best], total, at_offset[best], (group[best] & 0xFFF) - 2048, middle.astype('int64')
 
 # %% ../../nbs/core/landmarks.ipynb #5cfd8000
+_LEAST = 4  # landmarks that agree in a pair, whatever its length
+
+
 def _needed(
     by_chance: np.ndarray,  # landmarks that pairs of clips share at other offsets
     frames: np.ndarray,  # the longer length of each pair
     clips: int,  # in the whole table
-    least: int = 4,  # never fewer
 ) -> np.ndarray:  # landmarks that must agree, one number per pair
     "What chance reaches in a tenth of a pair per clip (Poisson)."
     from scipy.stats import poisson
 
     offsets = np.maximum(frames / 4, 1)
     rate = (by_chance + 1) / offsets
-    return np.maximum(least, poisson.isf(np.minimum(0.1 / clips / offsets, 0.5), rate) + 1)
+    return poisson.isf(np.minimum(0.1 / clips / offsets, 0.5), rate) + 1
 
 # %% ../../nbs/core/landmarks.ipynb #f4b14c6b
 def _chosen(links: np.ndarray, base: int, frames: np.ndarray) -> np.ndarray:  # rows of type `PAIR`
     "The candidates of one file of links, each clip's strongest first."
-    pair, total, shared, offset, middle = _agreeing(links)
+    found = _agreeing(links)
+    pair, total, shared, offset, middle = (x[found[2] >= _LEAST] for x in found)  # nearly all share fewer
     chosen = np.zeros(len(pair), PAIR)
     chosen['row_a'] = (pair >> 24) + base
     chosen['row_b'] = pair & 0xFFFFFF
