@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+from soundclf.core import landmarks
 from soundclf.core.audio import Features, decode, fit_clip, load_clip
 from soundclf.core.checks import check_clips, drop_bad
 from soundclf.core.clips import clips_table, read_headers
@@ -158,6 +159,15 @@ def test_a_thousand_copies_make_one_group_by_linear_work(tmp_path):
     pairs = near_duplicates(copies)
     assert len(pairs) < 12 * 300
     assert merge_groups(copies, pairs).group.nunique() == 1
+
+
+def test_links_compared_in_batches_give_the_same_candidates(tmp_path, monkeypatch):
+    waves = [sound(i) for i in range(40)]
+    waves[30], waves[35] = 0.5 * waves[3], waves[3][: RATE // 2]
+    paths = clips(tmp_path / 'some', waves).path.tolist()
+    whole = candidates(paths)
+    monkeypatch.setattr(landmarks, '_BATCH', 5)
+    assert len(whole) and candidates(paths).tolist() == whole.tolist()
 
 
 def test_copies_are_found_among_landmarks_that_all_clips_share(tmp_path):

@@ -493,7 +493,7 @@ def test_what_is_loaded_comes_to_what_is_there(tmp_path):
     assert told['lists'][2] == told['lists'][3] == told['lists'][4] == 'quiet 1,more 1,loud 1'
     assert told['lists'][5] == 'more 1,loud 1' and told['forgot']['forgot'] == 'quiet'
     assert told['forgot']['used'] == []
-    assert told['end'] == ['taught', 'taught', 'teaching', 'error']  # the list is told, whatever comes of teaching
+    assert told['end'] == ['taught', 'taught', 'teaching', 'error']  # the list comes first
     assert 'One class alone' in told['error']
 
 
@@ -785,9 +785,13 @@ def nothing_is_shown(tab) -> bool:
     return is_off and texts == ['Nothing yet', '', '', ''] and bars == {'0 %'}
 
 
-def silent_file(home: Path) -> Path:
-    sf.write(home / 'silent.wav', np.zeros(6 * RATE), RATE)
-    return home / 'silent.wav'
+def nothing_to_take_along(tab, file: Path):
+    "A silent file has no segments, and the page says so."
+    sf.write(file, np.zeros(6 * RATE), RATE)
+    answer = answer_of(tab, file)
+    assert answer['answer']['note'] == 'silent' and not answer['segments']
+    tab.get_by_text('No segment: all of it is silent or unknown.').wait_for(timeout=SLOW)
+    assert tab.get_by_role('button', name='Labels as CSV').is_disabled()
 
 
 @needs_page
@@ -825,10 +829,7 @@ def test_files_get_the_answers_of_python(page):
         tab.set_input_files('#file', str(home / 'broken.wav'))
         tab.get_by_text('broken.wav cannot be decoded').wait_for(timeout=SLOW)
         assert nothing_is_shown(tab)
-        answer = answer_of(tab, silent_file(home))
-        assert answer['answer']['note'] == 'silent' and not answer['segments']
-        tab.get_by_text('No segment: all of it is silent or unknown.').wait_for(timeout=SLOW)
-        assert tab.get_by_role('button', name='Labels as CSV').is_disabled()
+        nothing_to_take_along(tab, home / 'silent.wav')
 
 
 @needs_page

@@ -197,9 +197,10 @@ def _kept_links(
 PAIR = np.dtype([(name, 'i4') for name in ('row_a', 'row_b', 'shared', 'lag', 'middle', 'turn')])
 
 
-def _agreeing(links: np.ndarray) -> tuple[np.ndarray, ...]:  # one element per pair of clips
+def _agreeing(
+    links: np.ndarray,  # sorted, all of a lower clip
+) -> tuple[np.ndarray, ...]:  # one element per pair of clips
     "Pair, landmarks shared, those at the best offset, this offset and the middle one of their frames."
-    links = np.sort(links)
     group = (links >> 12).astype('int64')
     start = np.flatnonzero(np.diff(group, prepend=-1))
     n = np.diff(start, append=len(group))
@@ -228,6 +229,18 @@ def _needed(
     offsets = np.maximum(frames / 4, 1)
     rate = (by_chance + 1) / offsets
     return poisson.isf(np.minimum(0.1 / clips / offsets, 0.5), rate) + 1
+
+# %% ../../nbs/core/landmarks.ipynb #4136487f
+_BATCH = 1 << 18  # links that are compared at once, or all of one clip
+
+
+def _by_clip(links: np.ndarray) -> list[np.ndarray]:  # sorted views
+    "The links of a file in batches; all of a lower clip are in one."
+    links.sort()
+    clip = links >> 48
+    starts = np.searchsorted(clip, clip[_BATCH::_BATCH])
+    return [part for part in np.split(links, np.unique(starts)) if len(part)]
+
 
 # %% ../../nbs/core/landmarks.ipynb #f4b14c6b
 def _chosen(links: np.ndarray, base: int, frames: np.ndarray) -> np.ndarray:  # rows of type `PAIR`
@@ -262,6 +275,7 @@ def candidates(
         per_file = -(-len(paths) // _FILES)
         chosen = [np.zeros(0, PAIR)]
         for number, some in progress(links.read(), 'near-duplicates: alike pairs'):
-            pairs = _chosen(some, number * per_file, frames)
-            chosen.append(pairs[pairs['turn'] < most])
+            for part in _by_clip(some):
+                pairs = _chosen(part, number * per_file, frames)
+                chosen.append(pairs[pairs['turn'] < most])
     return np.concatenate(chosen)
