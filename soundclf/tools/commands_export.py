@@ -65,5 +65,9 @@ def _export_page(model: str, folder: str, clips: str) -> int:
         show_line(f'This page cannot be taught: {why}.')
     elif not about['known']:
         show_line('It has no examples of its own classes: name a data set with --clips, to teach it more.')
-    show_line(f'Open it: python -m http.server --bind 127.0.0.1 --directory {page.parent}')
+    command = f'python -m http.server {_PORT} --bind 127.0.0.1 --directory {page.parent}'
+    show_line(f'Open it: {command}, then http://localhost:{_PORT}')
     return 0
+
+
+_PORT = 8080  # `soundclf serve` listens on 8000
