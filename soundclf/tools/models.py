@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['package_models', 'models_dir', 'model_places', 'model_names', 'new_model_name', 'model_path',
-           'own_model', 'package_names', 'model_lock', 'is_held', 'rename_model', 'delete_model']
+           'told_name', 'own_model', 'package_names', 'model_lock', 'is_held', 'rename_model', 'delete_model']
 
 # %% ../../nbs/tools/models.ipynb #3c1e17f2
 import contextlib
@@ -78,6 +78,17 @@ def model_path(
         raise SoundclfError(f'{path} holds no model: it needs {files}.')
     known_name(str(model), model_names(), 'model')
     raise AssertionError('a known model has a folder')
+
+# %% ../../nbs/tools/models.ipynb #6add39ae
+def told_name(
+    folder: str | Path,  # of a model
+) -> str:  # what `--model` takes
+    "The name of a model where the name means this folder, else the folder."
+    name = Path(folder).name
+    with contextlib.suppress(SoundclfError):
+        if model_path(name).resolve() == Path(folder).resolve():
+            return name
+    return str(folder)
 
 # %% ../../nbs/tools/models.ipynb #bf14371f
 def own_model(
