@@ -137,6 +137,16 @@ def test_a_command_writes_no_bar_into_a_log(tmp_path):
     assert b'predict: 2 to do' in err.splitlines()
 
 
+def test_the_packaged_model_is_named_where_no_model_was(tmp_path):
+    write_sounds(tmp_path / 'in', [b'a.wav'])
+    words = ['predict', tmp_path / 'in', '--json']
+    out, err = start(*words, SOUNDCLF_QUIET='0').communicate()
+    assert err.startswith(b'model: scratch, which comes with soundclf; --model names another\n')
+    assert start(*words).communicate() == (out, b'')
+    named_out, named_err = start(*words, '--model', 'scratch', SOUNDCLF_QUIET='0').communicate()
+    assert named_out == out and b'model' not in named_err
+
+
 def test_names_need_not_be_letters_of_the_terminal(tmp_path):
     write_sounds(tmp_path / 'in', ['č.wav'.encode(), b'a.wav'])
     command = start('predict', tmp_path / 'in', '--out', tmp_path / 't.csv', PYTHONIOENCODING='cp1252')
