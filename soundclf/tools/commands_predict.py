@@ -77,8 +77,7 @@ def predict(
     _check_request(out, timeline, coverage, top, log)
     style = _Style(json, top, coverage, per_class)
     paths = audio_files(files, keep_missing=len(files) > 1)
-    model = chosen_model(model)
-    clf = ready_model(model, engine, threshold, log)
+    clf = ready_model(model := chosen_model(model), engine, threshold, log)
     if timeline:
         return _print_timelines(clf, paths, json, window or None, hop or None, out)
     with log_of(log, model, clf) as answers:

@@ -86,8 +86,7 @@ def serve(
     _check_access(host, token, sounds)
     limits = {'megabytes': megabytes, 'files': files, 'channels': channels, 'wait': wait}
     settings = _settings(limits, minutes, workers, batch, requests)
-    settings.model, settings.token = chosen_model(model), token
-    settings.sounds, settings.log = sounds, log
+    settings.model, settings.token, settings.sounds, settings.log = chosen_model(model), token, sounds, log
     with _listening(host, port) as listening:
         return _run(settings, listening)
 

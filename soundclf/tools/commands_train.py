@@ -132,6 +132,14 @@ def _train(table, name: str, target: Path, settings: dict) -> int:
     _show_made(target, 'confusion.png')
     return 0
 
+# %% ../../nbs/tools/commands_train.ipynb #7706b9d4
+def _show_made(target: Path, figure: str):
+    "Says what a new model is called, where it is, and how it is used."
+    name = told_name(target)
+    place = '' if name == str(target) else f' in {target}'
+    show_line(f'Made: {name} (model, CARD.md, {figure}, results.json{place}).')
+    show_line(f'Use it: soundclf predict --model {name} FILES')
+
 # %% ../../nbs/tools/commands_train.ipynb #b91a56a2
 def _labels_made(record: dict, target: Path) -> int:
     "Says what a model with several labels is worth, and where it is."
@@ -142,14 +150,6 @@ def _labels_made(record: dict, target: Path) -> int:
         show_line(line)
     _show_made(target, 'labels.png')
     return 0
-
-
-def _show_made(target: Path, figure: str):
-    "Says what a new model is called, where it is, and how it is used."
-    name = told_name(target)
-    place = '' if name == str(target) else f' in {target}'
-    show_line(f'Made: {name} (model, CARD.md, {figure}, results.json{place}).')
-    show_line(f'Use it: soundclf predict --model {name} FILES')
 
 
 def _report(table, target: Path, recipe: str) -> dict:
