@@ -29,7 +29,7 @@ from soundclf.tools.models import package_models
 from soundclf.tools.serve import make_app
 from soundclf.tools.serve_answers import Settings
 from soundclf.tools.serve_limits import Limits, Refused
-from soundclf.tools.serve_models import model_key
+from soundclf.tools.serve_models import _told, model_key
 from soundclf.tools.serve_uploads import Space
 from soundclf.tools.serve_workers import Pool, Worker, WorkerDied
 
@@ -309,6 +309,18 @@ def test_an_error_of_the_server_costs_its_batch_and_no_other(monkeypatch):
     monkeypatch.setattr(Pool, '_hand_over', hand_over)
     assert pool.submit(key, wave, (0.0, 5.0)).result(60).note == 'silent'
     pool.end()
+
+
+@pytest.mark.parametrize('page', ['/predict', '/timeline'])
+def test_a_lack_of_memory_in_a_worker_is_no_fault_of_the_sound(client, monkeypatch, page):
+    def lacking(pool, batch, worker):
+        for item in batch:
+            item.settle(_told(MemoryError()))
+
+    monkeypatch.setattr(Pool, '_hand_over', lacking)
+    found = post(client, GOOD, page=page)
+    assert found.status_code == 503 and int(found.headers['Retry-After']) > 0
+    assert 'too little memory' in found.json()['error']
 
 
 def test_a_worker_that_hangs_is_a_dead_one():
