@@ -117,7 +117,6 @@ def test_refusals_are_sentences_with_their_status_and_no_path(client, home, case
 
 def test_pages_methods_and_bodies_that_are_none(client):
     assert client.get('/nothing').status_code == 404
-    assert client.get('/predict').status_code == 405
     assert client.post('/predict', json={'a': 1}).status_code == 415
     assert client.post('/predict', data={'a': 'b'}, files={}).status_code == 415
     cut = {'Content-Type': 'multipart/form-data; boundary=x'}
@@ -126,6 +125,17 @@ def test_pages_methods_and_bodies_that_are_none(client):
     assert client.post('/predict', content=b'--x', headers=long).status_code == 400
     assert client.get('/openapi.json').json()['paths'].keys() >= {'/predict', '/timeline', '/train'}
     assert client.get('/docs').status_code == 200
+
+
+WRONG = [('GET', '/predict', 'POST'), ('PUT', '/jobs/1', 'DELETE, GET')]
+
+
+@pytest.mark.parametrize('method, page, takes', WRONG)
+def test_a_wrong_method_is_told_the_right_one(client, method, page, takes):
+    found = client.request(method, page)
+    assert (found.status_code, found.headers['Allow']) == (405, takes)
+    sentence = f'This page does not take {method}: send the request with {takes.replace(", ", " or ")}.'
+    assert found.json() == {'error': sentence}
 
 
 def test_the_page_that_describes_the_server_asks_no_other(client):
