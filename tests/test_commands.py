@@ -22,6 +22,7 @@ from processes import HANGS
 from soundclf.core.files import SoundclfError
 from soundclf.core.folders import labelled_clips
 from soundclf.core.label_lists import read_labels
+from soundclf.core.runtime import progress
 from soundclf.core.sheets import csv_line, from_cell, read_sheet, to_cell
 from soundclf.tools.labels import label_queue, load_labels, save_label
 from soundclf.tools.terminal import visible
@@ -110,6 +111,40 @@ def test_every_name_has_one_line_that_plays_no_tricks(tmp_path):
     assert not any(cell.startswith(tuple('=+@\t\r\n')) for row in rows for cell in row.values())
     out, _ = start('predict', tmp_path / 'in', '--json').communicate()
     assert {os.fsencode(json.loads(line)['path']) for line in out.splitlines()} == expected
+
+
+class Terminal(io.StringIO):
+    "A standard error that somebody watches."
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_a_bar_and_a_log_gets_lines(monkeypatch):
+    monkeypatch.delenv('SOUNDCLF_QUIET', raising=False)
+    told = []
+    for stream in (Terminal(), io.StringIO()):
+        monkeypatch.setattr(sys, 'stderr', stream)
+        assert list(progress(range(3), 'clips')) == [0, 1, 2]
+        told.append(stream.getvalue())
+    assert '\r' in told[0] and told[1] == 'clips: 3 to do\n'
+
+
+def test_a_command_writes_no_bar_into_a_log(tmp_path):
+    write_sounds(tmp_path / 'in', [b'a.wav', b'b.wav'])
+    out, err = start('predict', tmp_path / 'in', SOUNDCLF_QUIET='0').communicate()
+    assert len(out.splitlines()) == 2 and b'\r' not in err
+    assert b'predict: 2 to do' in err.splitlines()
+
+
+def test_the_packaged_model_is_named_where_no_model_was(tmp_path):
+    write_sounds(tmp_path / 'in', [b'a.wav'])
+    words = ['predict', tmp_path / 'in', '--json']
+    out, err = start(*words, SOUNDCLF_QUIET='0').communicate()
+    assert err.startswith(b'model: scratch, which comes with soundclf; --model names another\n')
+    assert start(*words).communicate() == (out, b'')
+    named_out, named_err = start(*words, '--model', 'scratch', SOUNDCLF_QUIET='0').communicate()
+    assert named_out == out and b'model' not in named_err
 
 
 def test_names_need_not_be_letters_of_the_terminal(tmp_path):

@@ -1,10 +1,11 @@
 "What `soundclf export --web` says of a page."
 
+import inspect
 import json
 
 import pytest
 
-from soundclf.tools import commands
+from soundclf.tools import commands, commands_export, commands_serve
 
 
 @pytest.mark.parametrize(
@@ -26,3 +27,8 @@ def test_a_page_says_whether_it_can_be_taught(tmp_path, monkeypatch, capsys, abo
     out = capsys.readouterr().out
     told = [line for line in out.splitlines() if 'taught' in line or '--clips' in line]
     assert sentence in out and len(told) == bool(sentence)
+    assert 'http.server 8080 ' in out and out.endswith('then http://localhost:8080\n')
+
+
+def test_the_page_and_the_server_have_ports_of_their_own():
+    assert inspect.signature(commands_serve.serve).parameters['port'].default != commands_export._PORT

@@ -34,7 +34,9 @@ pytestmark = pytest.mark.skipif(not is_there, reason='no model comes with this t
 def clips(tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.setenv('SOUNDCLF_DATA', str(tmp_path_factory.mktemp('data')))
-    yield synthetic(per_fold=2).iloc[::10].reset_index(drop=True)
+    table = synthetic(per_fold=2).iloc[::10].reset_index(drop=True)
+    names = dict(zip(sorted(table.label.unique()), read_config(SHIPPED)['classes']))
+    yield table.assign(label=table.label.map(names))
     patch.undo()
 
 
@@ -119,6 +121,17 @@ def test_more_than_a_point_is_refused(model, clips, monkeypatch, lost, is_writte
         assert (model / 'config.json').read_bytes() == before
     assert (model / INT8_FILE).read_bytes() == (b'new' if is_written else b'old')
     assert not [p for p in model.iterdir() if p.name.startswith('.')]
+
+
+@pytest.mark.parametrize('several', [False, True])
+def test_a_label_that_the_model_lacks_is_told_before_any_work(model, clips, monkeypatch, several):
+    config = read_config(model)
+    answers = config['answers'] | ({'thresholds': [0.5] * len(config['classes'])} if several else {})
+    monkeypatch.setattr(quantisation, 'read_config', lambda folder: config | {'answers': answers})
+    for work in ('current_export', 'quantise', 'measure'):
+        monkeypatch.setattr(quantisation, work, lambda *_: pytest.fail('this is work'))
+    with pytest.raises(SoundclfError, match='kettle'):
+        export_int8(model, clips.assign(label=['kettle', *clips.label[1:]]))
 
 
 def test_scales_come_from_all_classes_and_never_from_the_measured_clips():

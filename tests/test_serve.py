@@ -4,6 +4,7 @@ import asyncio
 import io
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,7 +30,7 @@ from soundclf.tools.models import package_models
 from soundclf.tools.serve import make_app
 from soundclf.tools.serve_answers import Settings
 from soundclf.tools.serve_limits import Limits, Refused
-from soundclf.tools.serve_models import model_key
+from soundclf.tools.serve_models import _told, model_key
 from soundclf.tools.serve_uploads import Space
 from soundclf.tools.serve_workers import Pool, Worker, WorkerDied
 
@@ -117,7 +118,6 @@ def test_refusals_are_sentences_with_their_status_and_no_path(client, home, case
 
 def test_pages_methods_and_bodies_that_are_none(client):
     assert client.get('/nothing').status_code == 404
-    assert client.get('/predict').status_code == 405
     assert client.post('/predict', json={'a': 1}).status_code == 415
     assert client.post('/predict', data={'a': 'b'}, files={}).status_code == 415
     cut = {'Content-Type': 'multipart/form-data; boundary=x'}
@@ -128,10 +128,50 @@ def test_pages_methods_and_bodies_that_are_none(client):
     assert client.get('/docs').status_code == 200
 
 
+WRONG = [('GET', '/predict', 'POST'), ('PUT', '/jobs/1', 'DELETE, GET')]
+
+
+@pytest.mark.parametrize('method, page, takes', WRONG)
+def test_a_wrong_method_is_told_the_right_one(client, method, page, takes):
+    found = client.request(method, page)
+    assert (found.status_code, found.headers['Allow']) == (405, takes)
+    sentence = f'This page does not take {method}: send the request with {takes.replace(", ", " or ")}.'
+    assert found.json() == {'error': sentence}
+
+
+def test_the_part_of_a_sound_may_have_any_name(client):
+    for page in ('/predict', '/timeline'):
+        assert client.post(page, files={'audio': GOOD}).status_code == 200
+        described = client.get('/openapi.json').json()['paths'][page]['post']
+        form = described['requestBody']['content']['multipart/form-data']['schema']
+        assert 'may have any name' in form['properties']['file']['description']
+
+
+def test_where_all_sounds_are_bad_the_first_gives_the_status(client):
+    found = post(client, ('a.wav', b'no sound'), ('b.wav', noise(21)))
+    assert found.status_code == 422 and [r['status'] for r in found.json()['answers']] == [422, 413]
+    assert found.json()['error'] == found.json()['answers'][0]['error']
+    page = ' '.join(client.get('/docs').text.split())
+    assert 'which is a 200. Where all are bad, the answer has the status and the error of the first.' in page
+
+
+def test_the_description_has_the_address_and_a_model_of_the_server(home, tmp_path):
+    shutil.copytree(package_models() / 'scratch', tmp_path / 'mine')
+    settings = Settings(str(tmp_path / 'mine'), workers=1, token=TOKEN)
+    with TestClient(make_app(settings), base_url='http://sounds.example:8123') as client:
+        page, example = client.get('/docs').text, example_of(client, '/predict')
+    classes = Classifier.load('scratch').classes
+    assert 'Bearer $SOUNDCLF_TOKEN" http://sounds.example:8123/predict' in page
+    assert '<code>403</code>' not in page and 'scratch&quot;' not in page
+    assert example['model'] == 'mine' and set(example['answers'][0]['probabilities']) <= set(classes)
+
+
 def test_the_page_that_describes_the_server_asks_no_other(client):
     found = client.get('/docs')
+    assert 'curl -F file=@new.wav http://localhost/predict' in found.text
+    assert 'Bearer' not in found.text and '<code>401</code>' not in found.text
     assert "default-src 'none'" in found.headers['content-security-policy']
-    assert '://' not in found.text and '<script' not in found.text
+    assert '://' not in found.text.replace('http://localhost/', '') and '<script' not in found.text
     spec = client.get('/openapi.json').json()
     for path, methods in spec['paths'].items():
         assert f' {path}</code>' in found.text
@@ -309,6 +349,18 @@ def test_an_error_of_the_server_costs_its_batch_and_no_other(monkeypatch):
     monkeypatch.setattr(Pool, '_hand_over', hand_over)
     assert pool.submit(key, wave, (0.0, 5.0)).result(60).note == 'silent'
     pool.end()
+
+
+@pytest.mark.parametrize('page', ['/predict', '/timeline'])
+def test_a_lack_of_memory_in_a_worker_is_no_fault_of_the_sound(client, monkeypatch, page):
+    def lacking(pool, batch, worker):
+        for item in batch:
+            item.settle(_told(MemoryError()))
+
+    monkeypatch.setattr(Pool, '_hand_over', lacking)
+    found = post(client, GOOD, page=page)
+    assert found.status_code == 503 and int(found.headers['Retry-After']) > 0
+    assert 'too little memory' in found.json()['error']
 
 
 def test_a_worker_that_hangs_is_a_dead_one():

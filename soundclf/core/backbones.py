@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from .fetch import fetch_file, manifest
 from .files import NoSource, SoundclfError, data_dir, known_name, mirror_dir
+from .plain_progress import shows_bars
 
 # %% ../../nbs/core/backbones.ipynb #aa8b9cdf
 EFFICIENTAT_URL = 'https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1'
@@ -147,7 +148,7 @@ def _torchvision_weights(name: str) -> dict[str, Tensor]:
     weights = torchvision.models.get_model_weights(name).IMAGENET1K_V1
     instead = f'put {name}.safetensors (torchvision names) into {data_dir() / "weights"}.'
     try:
-        return weights.get_state_dict(progress=True, check_hash=True)
+        return weights.get_state_dict(progress=shows_bars(), check_hash=True)
     except (OSError, http.client.HTTPException) as e:  # no network, or a transfer that broke off
         raise NoSource(
             f'The ImageNet weights of {name} cannot be downloaded ({e!r:.80}): '

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from .files import SoundclfError
+from .plain_progress import plain_progress, shows_bars
 
 warnings.filterwarnings('ignore', '`torch.jit.script` is deprecated', FutureWarning)  # inside fastai
 
@@ -202,17 +203,8 @@ def _cpu_flag(*flags: str) -> bool:
     return any(flag in words for flag in flags)
 
 # %% ../../nbs/core/runtime.ipynb #3406076f
-_LIBRARIES = (
-    'torch',
-    'torchaudio',
-    'torchvision',
-    'fastai',
-    'numpy',
-    'soundfile',
-    'soxr',
-    'optuna',
-    'scikit-learn',
-)
+_LIBRARIES = 'torch', 'torchaudio', 'torchvision', 'fastai', 'numpy', 'soundfile', 'soxr'
+_LIBRARIES += 'optuna', 'scikit-learn'
 
 
 def versions(
@@ -242,12 +234,14 @@ def progress(
     items: Iterable,  # what to loop over
     desc: str = '',  # a few words, shown before the bar
     total: int | None = None,  # number of items where `items` has no length
-):  # a tqdm iterator
-    "`items`, with a progress bar that updates at most once a second."
-    from tqdm.auto import tqdm
-
+):  # an iterator
+    "`items`, with a bar that updates at most once a second, or with a few lines where there is no terminal."
     quiet = os.environ.get('SOUNDCLF_QUIET') == '1'
     name = _NAME_OF_RUNS.get() if desc == 'runs' else ''
+    if not (quiet or shows_bars()):
+        return plain_progress(items, name or desc, total)
+    from tqdm.auto import tqdm
+
     form = '{desc} {n_fmt} of {total_fmt} |{bar:20}| {elapsed}<{remaining}' if name else None
     return tqdm(items, desc=name or desc, total=total, mininterval=1, disable=quiet, bar_format=form)
 

@@ -109,8 +109,9 @@ def _command(name: str, words: list[str]) -> int:
 
 
 def _dashed(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    "The parser, with `--group-by` for `--group_by`; it takes both."
+    "The parser, with `--group-by` for `--group_by` (it takes both), and no default told where it is empty."
     for action in parser._actions:
+        action.help = (action.help or '').removesuffix(' (default: )')
         for option in [o for o in action.option_strings if '_' in o]:
             dashed = option.replace('_', '-')
             parser._option_string_actions[dashed] = action

@@ -71,8 +71,8 @@ def print_counts(
 def print_problems(
     problems,  # from `check_clips`
 ):
-    "Prints what is wrong with some clips."
-    show_line(f'{len(problems)} problems:' if len(problems) else 'no problems found in these clips.')
+    "Prints what is wrong with some clips, each looked at by itself."
+    show_line(f'problems of single clips: {len(problems) or "none"}')
     if len(problems):
         print(problems.assign(path=[visible(p) for p in problems.path]).to_string(index=False))
 
@@ -90,3 +90,8 @@ def _show(table, problems, report: dict):
         return
     for line in data_lines(report):
         show_line(line)
+    if not len(problems) and not any(report[key] for key in _WARNINGS):
+        show_line('no problems found in these clips.')
+
+
+_WARNINGS = 'left_out', 'silent', 'near_duplicates', 'telling'  # parts of a report, empty where all is well

@@ -7,6 +7,7 @@ __all__ = ['export']
 
 # %% ../../nbs/tools/commands_export.ipynb #71efe9b3
 from ..core.files import SoundclfError, read_json
+from .models import model_path
 from .terminal import kept, show_line
 
 # %% ../../nbs/tools/commands_export.ipynb #d3547c87
@@ -43,7 +44,7 @@ def _export_int8(model: str, onnx: str, clips: str) -> int:
     from soundclf.tools.quantisation import export_int8, measured_lines
 
     with kept(lambda: 'No ONNX file was written; an old one is as it was.'):
-        file, found = export_int8(model, load_dataset(clips), onnx or None)
+        file, found = export_int8(model_path(model), load_dataset(clips), onnx or None)
     for line in measured_lines(found):
         show_line(line)
     show_line(f'Made: {file}')
@@ -65,5 +66,9 @@ def _export_page(model: str, folder: str, clips: str) -> int:
         show_line(f'This page cannot be taught: {why}.')
     elif not about['known']:
         show_line('It has no examples of its own classes: name a data set with --clips, to teach it more.')
-    show_line(f'Open it: python -m http.server --bind 127.0.0.1 --directory {page.parent}')
+    command = f'python -m http.server {_PORT} --bind 127.0.0.1 --directory {page.parent}'
+    show_line(f'Open it: {command}, then http://localhost:{_PORT}')
     return 0
+
+
+_PORT = 8080  # `soundclf serve` listens on 8000

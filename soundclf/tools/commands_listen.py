@@ -15,11 +15,12 @@ from fastcore.basics import patch
 
 from ..core.files import SoundclfError
 from .commands_predict import check_writable, log_of, ready_model
+from .models import chosen_model
 from .terminal import kept, show_line, visible
 
 # %% ../../nbs/tools/commands_listen.ipynb #6847d9b5
 def live(
-    model: str = 'scratch',  # a model's name, its folder, or an ONNX file
+    model: str = '',  # a model's name, its folder, or an ONNX file; default: scratch, the packaged one
     listen: bool = False,  # answer all the time instead of on R
     device: str = '',  # input device, by number or part of its name
     devices: bool = False,  # list the input devices
@@ -35,6 +36,7 @@ def live(
     names = list_devices() if devices or not file else []
     if devices:
         return _show(names)
+    model = chosen_model(model)
     clf = ready_model(model, 'auto', threshold, log)
     with kept(lambda: 'Recordings from the microphone are not kept.'), log_of(log, model, clf) as answers:
         source = _Kept(file, device, answers, clf.features.duration)
@@ -145,7 +147,7 @@ def _ask(question: str, choices: _Choices, suggestion: str) -> str | None:
 def label(
     folder: str,  # a folder of sounds without labels
     classes: str = '',  # the labels, separated by commas; default: the model's
-    model: str = 'scratch',  # whose suggestions come first; none for no suggestions
+    model: str = '',  # whose suggestions come first; none for no suggestions; default: scratch
     out: str = '',  # CSV to write; default: labels.csv in the folder
 ) -> int:  # exit code
     "Name sounds by ear, the least certain first: a CSV that `soundclf train` accepts."
@@ -153,7 +155,7 @@ def label(
 
     target = Path(out or Path(folder) / 'labels.csv')
     check_writable(target, ('.csv',))
-    queue = label_queue(folder, None if model == 'none' else model, target)
+    queue = label_queue(folder, None if model == 'none' else chosen_model(model), target)
     names = [c.strip() for c in classes.split(',') if c.strip()] or queue.attrs['classes']
     if not names:
         raise SoundclfError('There are no labels to choose from: give --classes cat,dog,….')

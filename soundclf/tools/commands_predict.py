@@ -23,6 +23,7 @@ from ..core.runtime import progress
 from ..core.sheets import GrowingFile, csv_line, to_cell
 from ..core.sound_files import find_audio
 from .answers import Rules, answer_text, chosen_labels, coverage_text
+from .models import chosen_model
 from .rows import row_columns
 from .terminal import kept, show_line
 
@@ -59,7 +60,7 @@ def check_writable(
 # %% ../../nbs/tools/commands_predict.ipynb #bb64eab0
 def predict(
     files: Param('audio files, or folders of them', str, nargs='+'),  # audio files, or folders of them
-    model: str = 'scratch',  # a model's name, its folder, or an ONNX file
+    model: str = '',  # a model's name, its folder, or an ONNX file; default: scratch, the packaged one
     engine: str = 'auto',  # torch, onnx, int8, or auto
     json: bool = False,  # one JSON object per line instead of text
     top: int = 1,  # classes to name, the most probable first
@@ -76,7 +77,7 @@ def predict(
     _check_request(out, timeline, coverage, top, log)
     style = _Style(json, top, coverage, per_class)
     paths = audio_files(files, keep_missing=len(files) > 1)
-    clf = ready_model(model, engine, threshold, log)
+    clf = ready_model(model := chosen_model(model), engine, threshold, log)
     if timeline:
         return _print_timelines(clf, paths, json, window or None, hop or None, out)
     with log_of(log, model, clf) as answers:

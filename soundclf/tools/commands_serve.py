@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..core.files import SoundclfError
+from .models import chosen_model
 from .terminal import kept, show_line
 
 # %% ../../nbs/tools/commands_serve.ipynb #13952cb5
@@ -65,7 +66,7 @@ def _address(listening: socket.socket) -> str:
 
 # %% ../../nbs/tools/commands_serve.ipynb #f26e68fa
 def serve(
-    model: str = 'scratch',  # a model's name, its folder, or an ONNX file
+    model: str = '',  # a model's name, its folder, or an ONNX file; default: scratch, the packaged one
     host: str = '127.0.0.1',  # to listen on; beyond this machine only with a token
     port: int = 8000,  # to listen on; 0 for one that is free
     token: str = '',  # that requests must bring; default: $SOUNDCLF_TOKEN
@@ -85,7 +86,7 @@ def serve(
     _check_access(host, token, sounds)
     limits = {'megabytes': megabytes, 'files': files, 'channels': channels, 'wait': wait}
     settings = _settings(limits, minutes, workers, batch, requests)
-    settings.model, settings.token, settings.sounds, settings.log = model, token, sounds, log
+    settings.model, settings.token, settings.sounds, settings.log = chosen_model(model), token, sounds, log
     with _listening(host, port) as listening:
         return _run(settings, listening)
 

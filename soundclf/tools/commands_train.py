@@ -15,7 +15,7 @@ from pathlib import Path
 from ..core.files import SoundclfError, known_name, read_json, write_json
 from ..core.runtime import computing_on, step
 from .commands_predict import check_writable
-from .models import model_path, models_dir, new_model_name
+from .models import model_path, models_dir, new_model_name, told_name
 from .terminal import kept, show_line
 
 # %% ../../nbs/tools/commands_train.ipynb #800c29df
@@ -129,9 +129,16 @@ def _train(table, name: str, target: Path, settings: dict) -> int:
     step('looking at the clips and the answers')
     model['report'] = _report(table, target, settings['kind'])
     write_json(results, target / 'results.json')
-    show_line(f'Made: {target} (model, CARD.md, confusion.png, results.json).')
-    show_line(f'Use it: soundclf predict --model {target} FILES')
+    _show_made(target, 'confusion.png')
     return 0
+
+# %% ../../nbs/tools/commands_train.ipynb #7706b9d4
+def _show_made(target: Path, figure: str):
+    "Says what a new model is called, where it is, and how it is used."
+    name = told_name(target)
+    place = '' if name == str(target) else f' in {target}'
+    show_line(f'Made: {name} (model, CARD.md, {figure}, results.json{place}).')
+    show_line(f'Use it: soundclf predict --model {name} FILES')
 
 # %% ../../nbs/tools/commands_train.ipynb #b91a56a2
 def _labels_made(record: dict, target: Path) -> int:
@@ -141,8 +148,7 @@ def _labels_made(record: dict, target: Path) -> int:
     show_line('On clips that were left out of the training:')
     for line in label_lines(record):
         show_line(line)
-    show_line(f'Made: {target} (model, CARD.md, labels.png, results.json).')
-    show_line(f'Use it: soundclf predict --model {target} FILES')
+    _show_made(target, 'labels.png')
     return 0
 
 

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['package_models', 'models_dir', 'model_places', 'model_names', 'new_model_name', 'model_path',
-           'own_model', 'package_names', 'model_lock', 'is_held', 'rename_model', 'delete_model']
+           'told_name', 'chosen_model', 'own_model', 'package_names', 'model_lock', 'is_held', 'rename_model',
+           'delete_model']
 
 # %% ../../nbs/tools/models.ipynb #3c1e17f2
 import contextlib
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..core.files import SoundclfError, known_name, repo_dir, user_dir, writing_to
+from ..core.runtime import step
 
 # %% ../../nbs/tools/models.ipynb #a6bbe30b
 def package_models() -> Path:  # a folder
@@ -78,6 +80,27 @@ def model_path(
         raise SoundclfError(f'{path} holds no model: it needs {files}.')
     known_name(str(model), model_names(), 'model')
     raise AssertionError('a known model has a folder')
+
+# %% ../../nbs/tools/models.ipynb #6add39ae
+def told_name(
+    folder: str | Path,  # of a model
+) -> str:  # what `--model` takes
+    "The name of a model where the name means this folder, else the folder."
+    name = Path(folder).name
+    with contextlib.suppress(SoundclfError):
+        if model_path(name).resolve() == Path(folder).resolve():
+            return name
+    return str(folder)
+
+# %% ../../nbs/tools/models.ipynb #e3105cb0
+def chosen_model(
+    model: str,  # what `--model` was given, perhaps nothing
+) -> str:  # a name, a folder, or an ONNX file
+    "The model that was asked for; else the one that comes with soundclf, and a command tells so."
+    if model:
+        return model
+    step('model: scratch, which comes with soundclf; --model names another')
+    return 'scratch'
 
 # %% ../../nbs/tools/models.ipynb #bf14371f
 def own_model(

@@ -28,7 +28,7 @@ from .classifier import Classifier
 from .engines import INT8_FILE, current_export
 from .models import model_path
 from .onnx_files import UNSEALED, open_onnx, seal_onnx
-from .training import evaluate_model
+from .training import check_labels, evaluate_model
 from .training_clips import trained_on
 
 # %% ../../nbs/tools/quantisation.ipynb #22a17087
@@ -222,9 +222,12 @@ def export_int8(
 ) -> tuple[Path, dict[str, Measured]]:  # (the file; what float32 and int8 are worth)
     "The ONNX file of a model in eight bits; raises `SoundclfError` where it loses more than a point."
     folder = model_path(model)
-    source, file = current_export(folder), Path(path or folder / INT8_FILE)
+    file = Path(path or folder / INT8_FILE)
     known_name(file.suffix, ('.onnx',), 'ending of an ONNX file')
+    config = read_config(folder)
+    check_labels(table, config['classes'], bool(config.get('answers', {}).get('thresholds')))
     for_scales, rest = _parts(table)
+    source = current_export(folder)
     with atomic_path(file) as tmp:
         quantise(source, tmp, for_scales)
         found = {'float32': measure(source, rest), 'int8': measure(tmp, rest)}

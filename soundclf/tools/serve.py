@@ -25,7 +25,8 @@ from ..core.audio import Features
 from ..core.files import SoundclfError
 from .models import model_path
 from .serve_answers import Server
-from .serve_docs import JOB, POLICY, PREDICTED, SEGMENT, answers, docs_page, refusals
+from .serve_docs import JOB, POLICY, PREDICTED, SEGMENT
+from .serve_docs import answers, description, docs_page, refusals
 from .serve_errors import HANDLERS, unless_gone
 from .serve_jobs import Job, Jobs
 from .serve_limits import Refused, Settings, check_local, check_token
@@ -74,7 +75,8 @@ def _text(about: str) -> dict:
 
 
 _SOUND = {'type': 'string', 'format': 'binary', 'description': 'a sound'}
-_SOUNDS = {'type': 'array', 'items': _SOUND, 'description': 'sounds, each as a part of this name'}
+_PART = _SOUND | {'description': 'a sound; the part may have any name'}
+_SOUNDS = {'type': 'array', 'items': _SOUND, 'description': 'sounds; the parts may have any name'}
 
 
 def _body(*kinds: str, **fields) -> dict:
@@ -100,7 +102,9 @@ async def predict(
     request: Request,
     model: _Named = '',
 ) -> JSONResponse:
-    "Name sounds: the class of each, its probability, and those of all classes."
+    """Name sounds: the class of each, its probability, and those of all classes. Among good sounds a bad one
+    has its own error and status in the answer, which is a 200. Where all are bad, the answer has the status
+    and the error of the first."""
     server = _server(request)
     limits = server.settings.limits
     async with _received(request, limits.files, limits.megabytes) as got:
@@ -116,13 +120,13 @@ async def predict(
     return JSONResponse({'error': refused[0]['error']} | answer, status, headers)
 
 # %% ../../nbs/tools/serve.ipynb #95db9c23
-_TIMELINE = {'model': 'scratch', 'file': 'dog.wav', 'segments': [SEGMENT]}
+_TIMELINE = {'model': 'scratch', 'file': 'new.wav', 'segments': [SEGMENT]}
 _SEGMENTS = _SENT | answers('what happens when, in seconds', _TIMELINE)
 _WINDOW = Query(description='seconds per window; default: the length of the model')
 _HOP = Query(description='seconds from one window to the next; default: half a window')
 
 
-@router.post('/timeline', openapi_extra=_body(*_WHOLE, file=_SOUND), responses=_SEGMENTS)
+@router.post('/timeline', openapi_extra=_body(*_WHOLE, file=_PART), responses=_SEGMENTS)
 async def timeline(
     request: Request,
     model: _Named = '',
@@ -251,7 +255,9 @@ async def healthz(request: Request) -> JSONResponse:
 
 async def docs(request: Request) -> HTMLResponse:
     "The page that describes the server; it holds no program, and may load none."
-    return HTMLResponse(docs_page(request.app.openapi()), headers={'Content-Security-Policy': POLICY})
+    address, token = str(request.base_url).rstrip('/'), bool(_server(request).settings.token)
+    page = docs_page(request.app.openapi(), address, token)
+    return HTMLResponse(page, headers={'Content-Security-Policy': POLICY})
 
 # %% ../../nbs/tools/serve.ipynb #5bc8ce95
 @asynccontextmanager
@@ -275,6 +281,7 @@ def make_app(
     )
     app.state.metrics = Metrics()
     app.state.server = Server(settings, app.state.metrics.observe)
+    app.openapi = lambda: description(app)
     app.include_router(router)
     app.add_api_route('/healthz', healthz, responses=answers('alive', {'status': 'ok', 'workers': 2}))
     app.add_api_route('/docs', docs, include_in_schema=False)

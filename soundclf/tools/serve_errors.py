@@ -16,9 +16,29 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from ..core.files import SoundclfError
 from .serve_limits import without_paths
+
+# %% ../../nbs/tools/serve_errors.ipynb #adda8189
+def _methods(request: Request) -> list[str]:
+    "The methods that the page of a request takes."
+    found = []
+    for method in ('DELETE', 'GET', 'POST'):
+        scope = dict(request.scope) | {'method': method}
+        if any(route.matches(scope)[0] == Match.FULL for route in request.app.routes):
+            found.append(method)
+    return found
+
+
+def _wrong_method(request: Request) -> JSONResponse:
+    "The refusal that names the methods of a page."
+    methods = _methods(request)
+    sentence = f'This page does not take {request.method}: send the request with {" or ".join(methods)}.'
+    answer = _refusal(405, sentence)
+    answer.headers['Allow'] = ', '.join(methods)
+    return answer
 
 # %% ../../nbs/tools/serve_errors.ipynb #7658ae6a
 def _refusal(status: int, sentence: str, retry_after: int | None = None) -> JSONResponse:
@@ -33,10 +53,9 @@ async def _on_known(request: Request, error: SoundclfError) -> JSONResponse:
 
 
 async def _on_http(request: Request, error: HTTPException) -> JSONResponse:
-    known = {
-        404: 'There is no such page: `/docs` lists what there is.',
-        405: 'This page takes another method.',
-    }
+    if error.status_code == 405:
+        return _wrong_method(request)
+    known = {404: 'There is no such page: `/docs` lists what there is.'}
     return _refusal(error.status_code, known.get(error.status_code, f'{error.detail}.'))
 
 

@@ -66,6 +66,8 @@ def progress(self: Job) -> float | None:
     if self.state == 'done':
         return 1.0
     for line in reversed(self.log):
+        if line.endswith(' to do'):
+            return 0.0
         for done, total in _DONE_OF.findall(line):
             if 0 < int(total) >= int(done):
                 return int(done) / int(total)

@@ -32,6 +32,9 @@ class Refused(SoundclfError):
         super().__init__(sentence)
         self.status, self.retry_after = status, retry_after
 
+    def __reduce__(self):  # a worker sends one through its pipe
+        return Refused, (self.status, str(self), self.retry_after)
+
 # %% ../../nbs/tools/serve_limits.ipynb #8c724b82
 @dataclass(frozen=True)
 class Limits:

@@ -22,6 +22,7 @@ import numpy as np
 from ..core.files import SoundclfError, file_digests
 from .answer_log import answered_by
 from .classifier import Classifier
+from .serve_limits import Refused
 from .summaries import summarizing
 from .windows import Window
 
@@ -69,37 +70,41 @@ def answers_of(
     key: ModelKey,  # the model to ask
     waves: np.ndarray,  # float32 [B, C, samples] at the model's rate and length
     spans: Sequence[tuple[float, float]],  # start and end of each, in seconds
-) -> list[Window | str]:  # one per waveform; a sentence where there is no answer
+) -> list[Window | SoundclfError]:  # one per waveform; an error where there is no answer
     "The answers of a model about a batch."
     try:
         return _judged(models.get(key), waves, spans)
     except Exception as e:
-        return [_sentence(e)] * len(waves)
+        return [_told(e)] * len(waves)
 
 
-def _judged(model: Classifier, waves: np.ndarray, spans: Sequence[tuple[float, float]]) -> list[Window | str]:
+def _judged(model: Classifier, waves: np.ndarray, spans: Sequence[tuple[float, float]]) -> list:
     "The answers of an open model about a batch."
     try:
         return model.judge(waves, spans)
     except Exception as e:
         if len(waves) == 1:
-            return [_sentence(e)]
+            return [_told(e)]
     return [_judged(model, waves[i : i + 1], spans[i : i + 1])[0] for i in range(len(waves))]
 
 # %% ../../nbs/tools/serve_models.ipynb #747b0995
-def _sentence(error: Exception) -> str:
-    "What a caller reads about an error in a worker."
+def _told(error: Exception) -> SoundclfError:
+    "What a caller reads about an error in a worker, with its status."
     if isinstance(error, SoundclfError):
-        return str(error)
+        return SoundclfError(str(error))
     if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
-        return 'The server has too little memory for this batch: start fewer workers.'
-    return f'The model does not run ({type(error).__name__}): train or export it again.'
+        return Refused(503, _TOO_LITTLE, retry_after=5)
+    sentence = f'The model does not run ({type(error).__name__}): train or export it again.'
+    return Refused(500, sentence)
+
+
+_TOO_LITTLE = 'The server has too little memory at the moment: try again, or start fewer workers.'
 
 
 _NO_MEMORY = re.compile(r'out of memory|allocate memory|bad[ _]alloc', re.IGNORECASE)  # torch, ONNX Runtime
 
 # %% ../../nbs/tools/serve_models.ipynb #857fc4ff
-def _shell(models: OpenModels, key: ModelKey) -> Classifier | str:
+def _shell(models: OpenModels, key: ModelKey) -> Classifier | SoundclfError:
     "A model without its weights, or why it does not open."
     try:
         shell = copy(models.get(key))
@@ -108,7 +113,7 @@ def _shell(models: OpenModels, key: ModelKey) -> Classifier | str:
         shell.run = None
         return shell
     except Exception as e:
-        return _sentence(e)
+        return _told(e)
 
 # %% ../../nbs/tools/serve_models.ipynb #5d348541
 def send_batch(

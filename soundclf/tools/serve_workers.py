@@ -89,12 +89,10 @@ class Item:
     tries: int = 0  # workers that died with it
 
     def settle(self, answer):
-        "Gives whoever waits the answer; a sentence becomes an error."
+        "Gives whoever waits the answer, or raises the error that stands in its place."
         with contextlib.suppress(InvalidStateError):  # nobody waits any more
             if isinstance(answer, Exception):
                 self.future.set_exception(answer)
-            elif isinstance(answer, str):
-                self.future.set_exception(SoundclfError(answer))
             else:
                 self.future.set_result(answer)
 
