@@ -226,6 +226,9 @@ def _tree_of_source(function: Callable) -> list | str:
     return _tree(ast.parse(source).body)
 
 # %% ../../nbs/core/keys.ipynb #7868f4a6
+_SHOWN = {'core.runtime.progress'}  # what people see of a run: it may look otherwise, and nothing is trained anew
+
+
 def _reached(
     *things: str | type | Callable,  # as for `code_hash`
 ) -> dict[str, list]:  # trees by name
@@ -241,7 +244,7 @@ def _reached(
             left += more
     while left:
         name = left.pop()
-        if name not in trees:
+        if name not in trees and name not in _SHOWN:
             trees[name], more = _definition(name)
             left += more
     return trees
