@@ -226,7 +226,7 @@ def _tree_of_source(function: Callable) -> list | str:
     return _tree(ast.parse(source).body)
 
 # %% ../../nbs/core/keys.ipynb #7868f4a6
-_SHOWN = {'core.runtime.progress'}  # what people see of a run: it may look otherwise, and nothing is trained anew
+_SHOWN = {'core.runtime.progress'}  # how a run looks; nothing is trained anew for it
 
 
 def _reached(
