@@ -7,9 +7,13 @@ classifier for probabilities."""
 __all__ = ['Scores', 'KernelSVM', 'class_probabilities']
 
 # %% ../../nbs/core/table_estimators.ipynb #ddeccc5a
+from functools import partial
+
 import numpy as np
 from fastcore.basics import patch, store_attr
 from sklearn.base import BaseEstimator, ClassifierMixin
+
+from .files import known_name
 
 # %% ../../nbs/core/table_estimators.ipynb #c71be4a5
 class Scores(BaseEstimator):
@@ -69,6 +73,7 @@ class KernelSVM(ClassifierMixin, BaseEstimator):
         self,
         C: float = 5.0,  # penalty of errors
         gamma: float = 0.5,  # width of the kernel, in units of one over the number of columns
+        kernel: str = 'rbf',  # rbf: exp(-gamma |x - y|²), or laplacian: exp(-gamma Σ|x - y|)
     ):
         store_attr()
 
@@ -78,11 +83,19 @@ class KernelSVM(ClassifierMixin, BaseEstimator):
         y: np.ndarray,  # labels
     ) -> 'KernelSVM':  # itself
         "Fits scikit-learn's SVC."
-        from sklearn.svm import SVC
-
-        self.svc_ = SVC(C=self.C, gamma=self.gamma / X.shape[1]).fit(X, y)
+        self.svc_ = _svc(self.C, self.gamma / X.shape[1], self.kernel).fit(X, y)
         self.classes_ = self.svc_.classes_
         return self
+
+
+# %% ../../nbs/core/table_estimators.ipynb #bc321a43
+def _svc(C: float, gamma: float, kernel: str):
+    from sklearn.metrics.pairwise import laplacian_kernel
+    from sklearn.svm import SVC
+
+    own = {'rbf': 'rbf', 'laplacian': partial(laplacian_kernel, gamma=gamma)}
+    return SVC(C=C, gamma=gamma, kernel=own[known_name(kernel, own, 'kernel')])
+
 
 # %% ../../nbs/core/table_estimators.ipynb #a237791a
 @patch
