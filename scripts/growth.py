@@ -1,8 +1,8 @@
 """Measures how time and memory grow with the number of clips: python scripts/growth.py 1000 10000
 
-Writes short generated clips (and recordings of a minute) to a temporary folder and runs each step on them,
-in a process of its own. Prints a table, and the slope of time over size in logarithms. Memory is what a
-process holds itself: pages of files that it only maps are the system's, which takes them back at need."""
+Writes generated clips to a temporary folder and runs each step on them, in a process of its own. The slope is
+that of time over size in logarithms, by the seconds of all cores, which other work on the machine does not
+change. Memory is what a process holds itself: pages of files that it only maps are the system's."""
 
 import argparse
 import itertools
@@ -36,15 +36,15 @@ def generated(seed: int, seconds: float) -> np.ndarray:
     return wave
 
 
-def make_clips(folder: Path, n: int, minutes: int, seconds: float):
-    "Fills two class folders with clips, and some recordings of a minute."
+def make_clips(folder: Path, n: int, length: float):
+    "Fills two class folders with clips."
     for name in 'ab':
         (folder / name).mkdir(parents=True)
 
     def write(i):
-        sf.write(folder / 'ab'[i % 2] / f'{i:07}.wav', generated(i, seconds if i < n else 60), RATE)
+        sf.write(folder / 'ab'[i % 2] / f'{i:07}.wav', generated(i, length), RATE)
 
-    Parallel(n_jobs=-1)(delayed(write)(i) for i in range(n + minutes))
+    Parallel(n_jobs=-1)(delayed(write)(i) for i in range(n))
 
 
 def read(folder: Path) -> pd.DataFrame:
@@ -121,6 +121,18 @@ WORK = {
 STEPS = tuple(WORK)
 
 
+def watched(step: str, folder: Path) -> tuple[float, float, float]:  # seconds, seconds of all cores, MB
+    "What a step takes in this process."
+    peak = Peak()
+    peak.start()
+    start = time.perf_counter(), time.process_time()
+    WORK[step](folder)
+    seconds = time.perf_counter() - start[0]
+    core_seconds = time.process_time() - start[1]
+    peak.look()
+    return seconds, core_seconds, peak.mb
+
+
 class Peak(threading.Thread):
     "Watches how much memory this process holds itself."
 
@@ -149,66 +161,96 @@ def held_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
-def measured(step: str, folder: Path) -> list[float]:  # seconds, MB
+def measured(step: str, folder: Path) -> list[float]:  # seconds, seconds of all cores, MB
     "Time and memory of a step, in a process of its own."
     own = {'PYTHONPATH': str(ROOT), 'SOUNDCLF_DATA': str(folder.parent)}
     env = os.environ | {'SOUNDCLF_QUIET': '1', 'OMP_NUM_THREADS': '1', **own}
     command = [sys.executable, __file__, '--step', step, '--folder', str(folder)]
     done = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True)
-    return [float(x) for x in done.stdout.split()[-2:]]
+    return [float(x) for x in done.stdout.split()[-3:]]
+
+
+LINE = '{:>3g} s a clip  {:<16}{:>8} clips {:>8.1f} s {:>8.1f} s of cores {:>6.0f} MB'
+COLUMNS = ['length', 'step', 'clips', 'seconds', 'core_seconds', 'mb']
 
 
 def growth(
     steps: list[str],  # some of `STEPS`
     sizes: list[int],  # numbers of clips
-    minutes: int,  # recordings of a minute added to each
-    seconds: float,  # length of a clip
-) -> pd.DataFrame:  # step, clips, seconds, mb
+    length: float,  # of a clip, in seconds
+) -> pd.DataFrame:  # with `COLUMNS`
     "The measurements of some steps at all sizes."
     rows = []
     for n in sorted(sizes):
         with tempfile.TemporaryDirectory(prefix='soundclf-growth-') as tmp:
             folder = Path(tmp) / 'clips'
-            make_clips(folder, n, minutes, seconds)
+            make_clips(folder, n, length)
             for step in steps:
-                rows.append((step, n + minutes, *measured(step, folder)))
-                print('{:<16}{:>9} clips {:>9.1f} s {:>7.0f} MB'.format(*rows[-1]), flush=True)
-    return pd.DataFrame(rows, columns=['step', 'clips', 'seconds', 'mb'])
+                rows.append((length, step, n, *measured(step, folder)))
+                print(LINE.format(*rows[-1]), flush=True)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def print_slopes(table: pd.DataFrame):
-    "The slope of time over size between neighbouring sizes, and the growth of memory."
-    for step, rows in table.groupby('step', sort=False):
-        for a, b in itertools.pairwise(rows.itertuples()):
-            slope = np.log(b.seconds / a.seconds) / np.log(b.clips / a.clips)
-            memory = 100 * (b.mb / a.mb - 1)
-            print(f'{step:<16} {a.clips} to {b.clips}: slope {slope:.2f}, memory {memory:+.0f} %')
+def slopes(table: pd.DataFrame) -> pd.DataFrame:  # length, step, from, to, slope, mb_per_1000
+    "How the time of all cores grows between neighbouring sizes (1: with the clips), and memory per clip."
+    rows = []
+    for (length, step), part in table.sort_values('clips').groupby(['length', 'step'], sort=False):
+        for a, b in itertools.pairwise(part.itertuples()):
+            slope = np.log(b.core_seconds / a.core_seconds) / np.log(b.clips / a.clips)
+            memory = 1000 * (b.mb - a.mb) / (b.clips - a.clips)
+            rows.append((length, step, a.clips, b.clips, round(slope, 2), round(memory, 2)))
+    return pd.DataFrame(rows, columns=['length', 'step', 'from', 'to', 'slope', 'mb_per_1000'])
+
+
+def merged(file: Path, table: pd.DataFrame) -> pd.DataFrame:
+    "The table with the rows of a file that it has no newer ones for; it takes the file's place."
+    table = table.round({'seconds': 2, 'core_seconds': 2, 'mb': 0})
+    if file.exists():
+        table = pd.concat([pd.read_csv(file), table])
+    table = table.drop_duplicates(['length', 'step', 'clips'], keep='last')
+    table = table.sort_values(['length', 'step', 'clips'])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(file, index=False)
+    return table
+
+
+def draw(table: pd.DataFrame, picture: Path):
+    "Time and memory against the number of clips."
+    from soundclf.core.drawing import PALETTE, legend_beside, new_figure, save_figure
+
+    lengths = sorted(set(table.length))
+    fig, axes = new_figure(len(lengths), 2, size=(11, 3.8 * len(lengths)), squeeze=False)
+    for (of_time, of_memory), length in zip(axes, lengths):
+        part = table[table.length == length]
+        for step, color in zip(WORK, PALETTE):
+            rows = part[part.step == step].sort_values('clips')
+            of_time.plot(rows.clips, rows.core_seconds, '-o', color=color)
+            of_memory.plot(rows.clips, rows.mb, '-o', color=color, label=step.replace('_', '-'))
+        of_time.set(xscale='log', yscale='log', ylabel='seconds of all cores')
+        of_memory.set(xscale='log', ylabel='memory (MB)', ylim=(0, None))
+        for ax in (of_time, of_memory):
+            ax.set(xlabel='recordings' if length > 1 else 'clips', title=f'{length:g} s each')
+        legend_beside(of_memory)
+    save_figure(fig, picture)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('sizes', nargs='*', type=int, help='numbers of clips')
-    parser.add_argument('--minutes', type=int, default=0, help='recordings of a minute added to each size')
-    parser.add_argument('--seconds', type=float, default=1.0, help='length of a clip')
+    parser.add_argument('--length', type=float, default=1.0, help='seconds of a clip (default: 1)')
     parser.add_argument('--steps', nargs='*', choices=STEPS, default=STEPS, help='default: all')
-    parser.add_argument('--out', type=Path, help='CSV file to write')
+    parser.add_argument('--out', type=Path, help='CSV file to add to; its picture lies beside it')
     parser.add_argument('--step', choices=STEPS, help=argparse.SUPPRESS)
     parser.add_argument('--folder', type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.step:
-        peak = Peak()
-        peak.start()
-        start = time.perf_counter()
-        WORK[args.step](args.folder)
-        seconds = time.perf_counter() - start
-        peak.look()
-        print(seconds, peak.mb)
+        print(*watched(args.step, args.folder))
         return
-    table = growth(args.steps, args.sizes, args.minutes, args.seconds)
-    print_slopes(table)
+    table = growth(args.steps, args.sizes, args.length)
     if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        table.round({'seconds': 2, 'mb': 0}).to_csv(args.out, index=False)
+        table = merged(args.out, table)
+        draw(table, args.out.with_suffix('.png'))
+    print(slopes(table).to_string(index=False))
 
 
 if __name__ == '__main__':

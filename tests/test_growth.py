@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile as sf
 
@@ -198,12 +199,14 @@ def test_a_second_shared_by_two_minutes_is_found_and_nothing_else(tmp_path):
     assert [Path(p).stem for p in (*pairs.path_a, *pairs.path_b)] == ['0002', '0005']
 
 
-def test_growth_script_writes_a_table(tmp_path):
+def test_growth_script_writes_a_table_that_it_adds_to(tmp_path):
     out = tmp_path / 'growth.csv'
-    command = [sys.executable, ROOT / 'scripts' / 'growth.py', '30', '60', '--out', out]
-    command += ['--steps', 'read', 'near_duplicates']
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert 'slope' in done.stdout
-    header, *rows = out.read_text().split()
-    assert header == 'step,clips,seconds,mb'
-    assert len(rows) == 2 * 2
+    command = [sys.executable, ROOT / 'scripts' / 'growth.py', '--out', out, '--steps', 'read', 'check']
+    for sizes in (['30', '60'], ['60', '90']):
+        done = subprocess.run([*command[:2], *sizes, *command[2:]], capture_output=True, text=True, check=True)
+        assert 'slope' in done.stdout
+    table = pd.read_csv(out)
+    assert list(table) == ['length', 'step', 'clips', 'seconds', 'core_seconds', 'mb']
+    assert table[table.step == 'read'].clips.tolist() == [30, 60, 90] and len(table) == 6
+    assert (table.mb > 20).all() and (table.core_seconds > 0).all()
+    assert out.with_suffix('.png').stat().st_size > 5000
