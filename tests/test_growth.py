@@ -203,7 +203,8 @@ def test_growth_script_writes_a_table_that_it_adds_to(tmp_path):
     out = tmp_path / 'growth.csv'
     command = [sys.executable, ROOT / 'scripts' / 'growth.py', '--out', out, '--steps', 'read', 'check']
     for sizes in (['30', '60'], ['60', '90']):
-        done = subprocess.run([*command[:2], *sizes, *command[2:]], capture_output=True, text=True, check=True)
+        asked = [*command[:2], *sizes, *command[2:]]
+        done = subprocess.run(asked, capture_output=True, text=True, check=True)
         assert 'slope' in done.stdout
     table = pd.read_csv(out)
     assert list(table) == ['length', 'step', 'clips', 'seconds', 'core_seconds', 'mb']
