@@ -1,8 +1,8 @@
 """Measures how time and memory grow with the number of clips: python scripts/growth.py 1000 10000
 
 Writes generated clips to a temporary folder and runs each step on them, in a process of its own. The slope is
-that of time over size in logarithms, by the seconds of all cores, which other work on the machine does not
-change. Memory is what a process holds itself: pages of files that it only maps are the system's."""
+that of time over size in logarithms, by the seconds of all cores, which other work on the machine changes
+little. Memory is what a process holds itself: pages of files that it only maps are the system's."""
 
 import argparse
 import itertools
@@ -244,6 +244,8 @@ def main():
     parser.add_argument('--folder', type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.step:
+        if args.step == 'epoch':
+            features(args.folder)  # an epoch reads them
         print(*watched(args.step, args.folder))
         return
     table = growth(args.steps, args.sizes, args.length)

@@ -30,6 +30,18 @@ function say(text, isError = false) {
   $('status').classList.toggle('error', isError)
 }
 
+/** What was said of something else stays a while; an error stays until something is done. */
+function sayListening() {
+  const isError = $('status').classList.contains('error')
+  const isSaid = $('status').textContent === 'Listening.'
+  if (!isError && !isSaid && performance.now() - saidAt > LASTING) say('Listening.')
+}
+
+/** Whether a message is about a sound that another one has taken the place of. */
+function isFormer(sound) {
+  return sound !== undefined && sound !== opened
+}
+
 /** An event's work, whose errors become a sentence on the page. */
 function guarded(work) {
   return async (...given) => {
@@ -61,11 +73,13 @@ const heard = {
     document.documentElement.dataset.ready = 'true'
   },
 
-  progress({ done, total }) {
+  progress({ done, total, sound }) {
+    if (isFormer(sound)) return
     say(`Listening to the file: ${done} of ${total} windows.`)
   },
 
-  answer({ name, seconds, columns, answer, segments, classes, isNew }) {
+  answer({ name, seconds, columns, answer, segments, classes, isNew, sound }) {
+    if (isFormer(sound)) return
     shown = { name, segments, seconds }
     drawSpectrogram(columns, seconds)
     axis('0 s', `${seconds.toFixed(1)} s`)
@@ -76,15 +90,16 @@ const heard = {
     document.documentElement.dataset.answer = JSON.stringify({ name, answer, segments, classes })
   },
 
-  live({ seconds, answer, classes, segments, columns, took }) {
+  live({ seconds, answer, classes, segments, columns, took, sound }) {
+    if (isFormer(sound)) return
     rollSpectrogram(columns, seconds)
     showAnswer(answer, classes)
     speak(answer)
     shown = { name: 'microphone', segments, seconds }
     if (seconds - drawnAt >= 0.5) {
-      drawTimeline(segments, seconds)
+      showSegments()
       drawnAt = seconds
-      if (performance.now() - saidAt > LASTING) say('Listening.')
+      sayListening()
     }
     document.documentElement.dataset.live = JSON.stringify({ seconds, took, answer })
   },
@@ -120,7 +135,7 @@ const heard = {
   },
 
   teaching() {
-    say('Teaching … Until it is done, answers are without what you teach.')
+    say('Teaching … Until it is done, the page answers as before.')
   },
 
   tested({ right, tested, alone }) {
@@ -156,12 +171,12 @@ function taughtText(taught, fitted, forgot) {
 
 function rightText(right, tested) {
   if (!tested) return ''
-  return `A test: taught without them, the page names ${right} of ${tested} of your recordings right.`
+  return `Test: left out of the teaching, ${right} of ${tested} recordings were named right.`
 }
 
 function aloneText(alone) {
   if (!alone.length) return ''
-  return `No test of ${alone.join(', ')}, which has one recording: give two more.`
+  return `Not tested, because each has one recording only: ${alone.join(', ')}.`
 }
 
 function teachHint() {
@@ -195,7 +210,7 @@ function showSegments() {
   const isEmpty = !shown.segments.length
   drawTimeline(shown.segments, shown.seconds, $('player').src ? play : null)
   $('csv').disabled = $('audacity').disabled = isEmpty
-  $('timeline-empty').hidden = !isEmpty || !shown.name
+  $('timeline-empty').hidden = !isEmpty || !shown.name || microphone !== null
 }
 
 /** Nothing of the sound before stays, whatever becomes of the next one. */
@@ -229,8 +244,11 @@ function play(segment) {
 function hidePlayer() {
   const player = $('player')
   if (!player.src) return
+  player.pause()
+  player.ontimeupdate = null
   URL.revokeObjectURL(player.src)
   player.removeAttribute('src')
+  player.load()
   player.hidden = true
 }
 
@@ -269,7 +287,7 @@ async function open(file) {
   const sound = await decoded(file)
   if (mine !== opened) return
   showPlayer(file, file.name)
-  send('analyse', sound, sound.channels.map((c) => c.buffer))
+  send('analyse', { ...sound, sound: mine }, sound.channels.map((c) => c.buffer))
 }
 
 async function addExamples(files) {
@@ -313,7 +331,8 @@ async function toggle(wanted) {
   $(wanted).textContent = BUTTONS[wanted][1]
   drawnAt = 0
   say(wanted === 'live' ? 'Listening.' : 'Recording.')
-  send('listen', { port: microphone.port, rate: microphone.rate, purpose, label }, [microphone.port])
+  const { port, rate } = microphone
+  send('listen', { port, rate, purpose, label, sound: opened }, [port])
 }
 
 function closeMicrophone() {

@@ -24,6 +24,7 @@ let threshold = 1
 let sounds = 0 // that the page was given to name: the answer is for the newest one
 let recordings = 0 // that gave examples
 let fits = 0 // of layers, and what makes them worthless
+let tests = 0 // of what was taught; new examples end one
 let turn = Promise.resolve() // the model answers one question at a time
 
 /** Ends the work on a sound that nobody waits for any more. */
@@ -120,13 +121,13 @@ const classesNow = () => layer?.classes ?? model.classes
 const limitNow = () => limitOf(model.rules, threshold)
 
 /** All windows of a recording, with the wave that they were cut from; `goOn` throws to end the work early. */
-async function windowsOf(channels, rate, goOn = () => {}) {
+async function windowsOf(channels, rate, goOn = () => {}, sound = undefined) {
   const f = model.features
   const seconds = channels[0].length / rate
   if (seconds > f.duration + 1e-3) {
     const mix = mixDown(channels)
     channels.length = 0 // half an hour of stereo is 600 MB
-    return longWindows(mix, rate, goOn)
+    return longWindows(mix, rate, goOn, sound)
   }
   const fitting = channels.length === f.channels ? channels : [mixDown(channels)]
   const waves = []
@@ -134,7 +135,7 @@ async function windowsOf(channels, rate, goOn = () => {}) {
   return { windows: [await answered(waves, 0, seconds)], wave: waves[0], seconds }
 }
 
-async function longWindows(mix, rate, goOn) {
+async function longWindows(mix, rate, goOn, sound) {
   const { sample_rate: to, samples, duration } = model.features
   const wave = await resampled(mix, rate, to, goOn)
   const pieces = slidingWindows(wave, samples, Math.round(duration / 2 * to))
@@ -142,7 +143,7 @@ async function longWindows(mix, rate, goOn) {
   for (const [first, piece] of pieces) {
     windows.push(await answered([piece], first / to, (first + piece.length) / to))
     goOn()
-    tell('progress', { done: windows.length, total: pieces.length })
+    tell('progress', { done: windows.length, total: pieces.length, sound })
     await pause()
     goOn()
   }
@@ -170,12 +171,12 @@ function newest() {
   }
 }
 
-async function analyse({ name, channels, rate }) {
+async function analyse({ name, channels, rate, sound }) {
   const goOn = newest()
   if (!channels[0].length) throw new Error(`${name} is empty: choose another file.`)
-  const { windows, wave, seconds } = await windowsOf(channels, rate, goOn)
+  const { windows, wave, seconds } = await windowsOf(channels, rate, goOn, sound)
   goOn()
-  last = { name, windows, seconds, columns: columns(wave, model.features.sample_rate, 600) }
+  last = { sound, name, windows, seconds, columns: columns(wave, model.features.sample_rate, 600) }
   tellLast({ isNew: true })
 }
 
@@ -185,16 +186,16 @@ function tellLast({ isNew = false } = {}) {
   const timeline = new Timeline(classesNow(), limitNow())
   windows.forEach((w) => timeline.add(w))
   const answer = voted(windows, classesNow(), model.rules, threshold)
-  const { name, seconds, columns } = last
+  const { sound, name, seconds, columns } = last
   const segments = timeline.finish()
-  tell('answer', { name, seconds, columns, answer, segments, classes: classesNow(), isNew })
+  tell('answer', { sound, name, seconds, columns, answer, segments, classes: classesNow(), isNew })
 }
 
 /** Answers while sound comes in from a port; in a recording, the sound is kept. */
-function listen({ port, rate, purpose, label }) {
+function listen({ port, rate, purpose, label, sound }) {
   const { sample_rate: to } = model.features
   if (purpose !== 'example') clear()
-  live = { port, rate, purpose, label, resampler: new Resampler(rate, to) }
+  live = { port, rate, purpose, label, sound, resampler: new Resampler(rate, to) }
   Object.assign(live, { kept: [], wave: new Float32Array(Math.max(model.features.samples, 2048)) })
   live.timeline = new Timeline(classesNow(), limitNow())
   Object.assign(live, { heard: 0, answeredAt: 0, drawnAt: 0, busy: false, began: performance.now() })
@@ -248,7 +249,7 @@ async function answerLive(now) {
     now.timeline.add(window)
     const answer = voted([window], classesNow(), model.rules, threshold)
     const took = performance.now() - began
-    const more = { took, segments: now.timeline.soFar(), columns: freshColumns(now) }
+    const more = { took, sound: now.sound, segments: now.timeline.soFar(), columns: freshColumns(now) }
     tell('live', { seconds: end, answer, classes: classesNow(), ...more })
   } finally {
     await pause() // blocks that wait come first
@@ -284,7 +285,7 @@ async function stop() {
   const now = live
   await lastBlocks(now)
   if (now !== live) return
-  const { purpose, label, kept, rate, port, timeline, heard, began } = live
+  const { purpose, label, sound, kept, rate, port, timeline, heard, began } = live
   live = null
   port.close()
   const seconds = heard / (purpose === 'live' ? model.features.sample_rate : rate)
@@ -297,7 +298,7 @@ async function stop() {
   const name = purpose === 'example' ? label : 'recording.wav'
   const wav = wavOf(wave, rate)
   tell('recording', { wav, name, purpose }, [wav])
-  await (purpose === 'example' ? learn : analyse)({ label, name, channels: [wave], rate })
+  await (purpose === 'example' ? learn : analyse)({ label, name, channels: [wave], rate, sound })
 }
 
 /** A sound becomes examples of a class, one per window that is loud enough. */
@@ -309,6 +310,7 @@ async function learn({ label, channels, rate }) {
   }
   const source = String(++recordings)
   for (const { embedding, logs } of loud) examples.push({ label, source, embedding, logs })
+  tests++
   tellTaught()
 }
 
@@ -334,12 +336,14 @@ async function teach() {
 
 /** Tells how well recordings are named that the layer was not fitted on. */
 async function test(taught, mine) {
+  const own = ++tests
+  const isFormer = () => mine !== fits || own !== tests
   const goOn = async () => {
     await pause()
-    if (mine !== fits) throw new Superseded()
+    if (isFormer()) throw new Superseded()
   }
   const found = await heldOut(taught, known, model.classes, goOn)
-  if (mine === fits) tell('tested', found)
+  if (!isFormer()) tell('tested', found)
 }
 
 /** Other classes than before: for the last recording its answer, for a live sound what comes from now on. */

@@ -16,6 +16,13 @@ def shows_bars() -> bool:
     shell = sys.modules['IPython'].get_ipython() if 'IPython' in sys.modules else None
     return shell is not None or (sys.stderr is not None and sys.stderr.isatty())
 
+# %% ../../nbs/core/plain_progress.ipynb #196119c5
+def _tell(line: str):
+    "Prints to standard error; where it is closed, `print` would take standard output."
+    if sys.stderr is not None:
+        print(line, file=sys.stderr, flush=True)
+
+
 # %% ../../nbs/core/plain_progress.ipynb #937cc917
 class _Lines:
     "The lines about one loop, on standard error."
@@ -26,7 +33,7 @@ class _Lines:
         self._print('begins' if total is None else f'{total} to do')
 
     def _print(self, text: str):
-        print(f'{self.desc}: {text}', file=sys.stderr, flush=True)
+        _tell(f'{self.desc}: {text}')
 
     def done(self, n: int):
         "Prints a line about `n` items that are done, where one is due."

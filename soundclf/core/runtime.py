@@ -272,7 +272,7 @@ def step(
     text: str,  # what is done now, e.g. "writing ONNX"
 ):
     "Prints what is done now on standard error, inside `steps_told` and unless `SOUNDCLF_QUIET` is 1."
-    if _IS_TOLD.get() and os.environ.get('SOUNDCLF_QUIET') != '1':
+    if _IS_TOLD.get() and sys.stderr is not None and os.environ.get('SOUNDCLF_QUIET') != '1':
         print(text, file=sys.stderr, flush=True)
 
 # %% ../../nbs/core/runtime.ipynb #7395677e
