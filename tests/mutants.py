@@ -48,8 +48,8 @@ LEAKS = [
         'tag_batches(store, labels, np.arange(len(table)), recipe',
     ),
     ('core/table_models', 'model.fit(X[train], y[train])', 'model.fit(X, y)'),
-    ('core/table_votes', 'rows[~is_judged & ~is_shared]', 'rows[~is_judged]'),
-    ('core/table_votes', 'rows = split.train', 'rows = np.arange(len(table))'),
+    ('core/table_votes', 'split.train[part.train]', 'part.train'),
+    ('core/table_votes', 'split.train[part.test]', 'part.test'),
     (
         'core/table_search',
         'kept = thinned(table.group.to_numpy(), rows, slices)',

@@ -516,12 +516,20 @@ console.log(JSON.stringify({
 """
 
 
+UNSURE = [-0.7, -0.7]  # logarithms of two probabilities
+
+
 def rows_around(rng, centre: np.ndarray, n: int, label: str, logs: list) -> list[dict]:
     rows = centre + rng.normal(0, 1, (n, len(centre)))
     return [
         {'label': label, 'source': f'{label} {i}', 'embedding': row.tolist(), 'logs': logs}
         for i, row in enumerate(rows)
     ]
+
+
+def cats_and_dogs(rng, cat: np.ndarray, dog: np.ndarray) -> list[dict]:
+    "Examples of two classes of a model, twenty each; the model is not sure of any."
+    return rows_around(rng, cat, 20, 'cat', UNSURE) + rows_around(rng, dog, 20, 'dog', UNSURE)
 
 
 @needs_node
@@ -562,10 +570,9 @@ console.log(JSON.stringify(found))
 def test_recordings_are_named_by_layers_fitted_without_them():
     rng = np.random.default_rng(2)
     cat, dog, owl, bat = rng.normal(0, 2, (4, 30))
-    logs = [-0.7, -0.7]
-    known = rows_around(rng, cat, 20, 'cat', logs) + rows_around(rng, dog, 20, 'dog', logs)
-    owls, bats = rows_around(rng, owl, 6, 'owl', logs), rows_around(rng, bat, 5, 'bat', logs)
-    scattered = [rows_around(rng, c, 1, 'all sorts', logs)[0] for c in rng.normal(0, 2, (6, 30))]
+    known = cats_and_dogs(rng, cat, dog)
+    owls, bats = rows_around(rng, owl, 6, 'owl', UNSURE), rows_around(rng, bat, 5, 'bat', UNSURE)
+    scattered = [rows_around(rng, c, 1, 'all sorts', UNSURE)[0] for c in rng.normal(0, 2, (6, 30))]
     odd = [row | {'source': f'odd {i}'} for i, row in enumerate(scattered)]
     copies = [owls[0] | {'source': f'copy {i}'} for i in range(3)]
     taught = [owls + bats, odd, owls + bats[:1], copies]
@@ -593,11 +600,10 @@ console.log(JSON.stringify(found))
 def test_what_is_far_from_one_recording_is_unknown_too():
     rng = np.random.default_rng(1)
     cat, dog, owl, else_ = rng.normal(0, 2, (4, 60))
-    logs = [-0.7, -0.7]
-    known = rows_around(rng, cat, 20, 'cat', logs) + rows_around(rng, dog, 20, 'dog', logs)
-    owls = rows_around(rng, owl, 6, 'owl', logs)
+    known = cats_and_dogs(rng, cat, dog)
+    owls = rows_around(rng, owl, 6, 'owl', UNSURE)
     twice = [owls[0], owls[0] | {'source': 'a copy'}]
-    strange = rows_around(rng, else_, 5, '?', logs)
+    strange = rows_around(rng, else_, 5, '?', UNSURE)
     outlier = owls[0] | {'source': 'another', 'embedding': strange[0]['embedding']}
     data = {'classes': ['cat', 'dog'], 'known': known, 'asked': owls[1:] + strange[1:]}
     for far in in_node(ALONE, data | {'taught': [owls[:1], twice]}):

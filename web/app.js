@@ -17,7 +17,6 @@ let purpose = '' // of what the microphone is open for
 let shown = { name: '', segments: [], seconds: 0 }
 let wav = null
 let opened = 0 // files and microphones: a file that is decoded later than the next one comes is left out
-let listening = 0 // the value of `opened` that the microphone has
 let saidAt = 0
 let spokenAt = 0
 let drawnAt = 0 // seconds of a live sound
@@ -109,9 +108,9 @@ const heard = {
     if (seconds >= model.seconds && purpose === 'example') send('stop')
   },
 
-  stopped({ purpose: ended, seconds, segments }) {
+  stopped({ purpose: ended, seconds, segments, sound }) {
     closeMicrophone()
-    if (ended !== 'live' || listening !== opened) return
+    if (ended !== 'live' || isFormer(sound)) return
     shown = { name: 'microphone', segments, seconds }
     showSegments()
     say(`Stopped after ${seconds.toFixed(1)} seconds.`)
@@ -324,7 +323,7 @@ async function toggle(wanted) {
     throw error
   }
   if (wanted !== 'example') {
-    listening = ++opened
+    opened++
     clearAnswer()
   }
   $(wanted).classList.add('on')

@@ -289,7 +289,7 @@ async function stop() {
   live = null
   port.close()
   const seconds = heard / (purpose === 'live' ? model.features.sample_rate : rate)
-  tell('stopped', { purpose, seconds, segments: purpose === 'live' ? timeline.finish() : [] })
+  tell('stopped', { purpose, sound, seconds, segments: purpose === 'live' ? timeline.finish() : [] })
   if (purpose === 'live') return
   const wave = joined(kept)
   if (!wave.length) throw new Error(performance.now() - began < TOO_SHORT + LAST_BLOCKS

@@ -14,6 +14,7 @@ import pandas as pd
 
 from .files import SoundclfError
 from .splits import Split
+from .urban import official_splits
 
 # %% ../../nbs/core/table_votes.ipynb #e2f94c93
 def inner_splits(
@@ -28,16 +29,15 @@ def inner_splits(
             f'{split.name} has {len(folds)} training folds for {parts} parts: ask for fewer parts, or make '
             'more folds with grouped_folds.'
         )
-    dealt = np.array_split(folds, parts)
-    return [_inner_split(table, split, part, f'{split.name}, part {i}') for i, part in enumerate(dealt, 1)]
+    part_of = {fold: i for i, own in enumerate(np.array_split(folds, parts), 1) for fold in own}
+    inside = table.iloc[split.train].reset_index(drop=True)
+    dealt = official_splits(inside.assign(fold=inside.fold.map(part_of)))
+    return [_of_table(split, part, f'{split.name}, part {i}') for i, part in enumerate(dealt, 1)]
 
 
-def _inner_split(table: pd.DataFrame, split: Split, folds: np.ndarray, name: str) -> Split:
-    rows = split.train
-    is_judged = table.fold.iloc[rows].isin(folds).to_numpy()
-    judged = rows[is_judged]
-    is_shared = table.group.iloc[rows].isin(table.group.iloc[judged]).to_numpy()
-    return Split(name, rows[~is_judged & ~is_shared], np.array([], int), judged)
+def _of_table(split: Split, part: Split, name: str) -> Split:
+    "A split of the training rows, whose row numbers are those of the whole table."
+    return Split(name, split.train[part.train], part.valid, split.train[part.test])
 
 
 # %% ../../nbs/core/table_votes.ipynb #a7173eab
