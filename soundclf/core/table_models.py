@@ -26,7 +26,7 @@ from .jobs import side_by_side
 from .model_sizes import fitted_size
 from .predictions import predictions_table
 from .splits import Split
-from .table_estimators import KernelSVM, Scores, class_probabilities
+from .table_estimators import Components, KernelSVM, Scores, class_probabilities
 from .table_nets import MixupNet, TableTransformer
 
 # %% ../../nbs/core/table_models.ipynb #8a1d892e
@@ -175,10 +175,8 @@ def _on_order_free_columns() -> dict[str, Entry]:
 
 # %% ../../nbs/core/table_models.ipynb #c568820e
 def _transformer(seed: int) -> BaseEstimator:
-    from sklearn.decomposition import PCA
-
-    components = PCA(24, whiten=True, random_state=0)
-    return make_pipeline(Scores(), components, TableTransformer(lr=2e-3, batch_size=256, seed=seed))
+    network = TableTransformer(lr=2e-3, batch_size=256, seed=seed)
+    return make_pipeline(Scores(), Components(24), network)
 
 # %% ../../nbs/core/table_models.ipynb #637abf10
 def _order_free_trees() -> dict[str, Entry]:
