@@ -1,7 +1,6 @@
 "Speed and memory as ratios against baselines measured in the same run. No figure here is asserted anywhere."
 
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from soundclf.core.datasets import load_dataset
 from soundclf.core.duplicates import near_duplicates
 from soundclf.core.features import cached_features, extract
 from soundclf.core.front_ends import features_for, front_end
-from soundclf.core.results import latency
+from soundclf.core.results import latency, peak_memory
 from soundclf.core.runtime import set_threads
 from soundclf.core.splits import fold_splits
 from soundclf.scratch_cnn import ReferenceCNN, SmallCNN, epoch_speedup, reference_recipe
@@ -30,8 +29,9 @@ Classifier.load({name!r}, "onnx").predict({path!r})
 assert "torch" not in sys.modules
 '''
 STREAM = '''
-import resource, time
+import time
 import numpy as np
+from soundclf.core.results import peak_memory
 from soundclf.core.runtime import set_threads
 from soundclf.tools.classifier import Classifier
 set_threads()
@@ -40,7 +40,7 @@ block = np.random.default_rng(0).standard_normal(44100).astype("float32") * 0.1
 start = time.perf_counter()
 for _ in model.stream((block for _ in range({seconds})), sample_rate=44100):
     pass
-print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+print(time.perf_counter() - start, peak_memory())
 '''
 QUICKEST = '''
 import sys, tempfile, time
@@ -164,5 +164,4 @@ if __name__ == '__main__':
     models(table)
     if 'scratch' in model_names():
         streams()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f'peak memory {peak:.2f} GB, features {x.nbytes / 1e9:.2f} GB')
+    print(f'peak memory {peak_memory() / 1e3:.2f} GB, features {x.nbytes / 1e9:.2f} GB')

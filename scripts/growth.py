@@ -151,14 +151,13 @@ class Peak(threading.Thread):
 
 def held_mb() -> float:
     "Memory of this process without the files it maps; where the system does not tell, its peak with them."
-    import resource
+    from soundclf.core.results import peak_memory
 
     status = Path('/proc/self/status')
-    if status.exists():
-        lines = dict(line.split(':', 1) for line in status.read_text().splitlines())
-        return int(lines['RssAnon'].split()[0]) / 1e3
-    unit = 1e6 if sys.platform == 'darwin' else 1e3
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    if not status.exists():
+        return peak_memory()
+    lines = dict(line.split(':', 1) for line in status.read_text().splitlines())
+    return int(lines['RssAnon'].split()[0]) / 1e3
 
 
 def measured(step: str, folder: Path) -> list[float]:  # seconds, seconds of all cores, MB

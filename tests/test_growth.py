@@ -38,12 +38,11 @@ def clips(folder: Path, waves: list[np.ndarray]):
 
 def peak_memory(code: str, *args: str) -> float:  # MB
     "The most memory that a process takes to run some code."
-    measure = 'import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)'
+    measure = 'from soundclf.core.results import peak_memory; print(peak_memory())'
     env = os.environ | {'SOUNDCLF_QUIET': '1', 'PYTHONPATH': str(ROOT)}
     command = [sys.executable, '-c', f'import sys\n{code}\n{measure}', *args]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
-    unit = 1e6 if sys.platform == 'darwin' else 1e3
-    return int(done.stdout.split()[-1]) / unit
+    return float(done.stdout.split()[-1])
 
 
 @pytest.fixture(scope='module')
