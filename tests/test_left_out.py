@@ -49,17 +49,36 @@ def test_scores_of_known_clips_are_those_of_the_runs_that_left_them_out(study, m
     assert [terms[:, 0].tolist() for terms in seen] == [study.known.fold.tolist()]
 
 
-def test_sounds_of_no_class_are_no_examples_where_they_are_measured(study, monkeypatch):
+def rows_of(parts: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    "Which rows of an array some rows are."
+    return np.flatnonzero((whole[:, None] == parts).all(2).any(1))
+
+
+@pytest.fixture
+def references(study, monkeypatch) -> list[tuple[np.ndarray, np.ndarray]]:
+    "The training clips and the examples of no class that each reference was fitted on."
     used = []
 
     def noted(train, y, others=None):
-        used.append(np.flatnonzero((study.embeddings[8][:, None] == others).all(2).any(1)))
+        used.append((train, others))
         return fit_reference(train, y, others)
 
     monkeypatch.setattr(left_out, 'fit_reference', noted)
     left_out.fit_unlike(study)
-    folds = [sorted(set(study.others.fold[rows])) for rows in used]
-    assert folds == [[2, 3, 4], [1, 3, 4], [1, 2, 4], [1, 2, 3], [1, 2, 3, 4]]
+    return used
+
+
+OTHER_FOLDS = [[2, 3, 4], [1, 3, 4], [1, 2, 4], [1, 2, 3], [1, 2, 3, 4]]
+
+
+def test_a_reference_by_which_clips_are_judged_knows_none_of_them(study, references):
+    rows = [rows_of(train, study.embeddings[20]) for train, _ in references]
+    assert [sorted(set(study.known.fold[r])) for r in rows] == OTHER_FOLDS
+
+
+def test_sounds_of_no_class_are_no_examples_where_they_are_measured(study, references):
+    rows = [rows_of(others, study.embeddings[8]) for _, others in references]
+    assert [sorted(set(study.others.fold[r])) for r in rows] == OTHER_FOLDS
 
 
 def test_the_threshold_is_one_of_known_clips(study, monkeypatch):
