@@ -65,7 +65,7 @@ FIRST = {  # module -> the part of the guards that knows it best
     'optuna_tuning': LEAK + 'searches',
     'scratch_cnn': LEAK + 'scratch',
     'tabular_baselines': LEAK + 'without_the_test',
-    'tools/labels': LEAK + 'labels',
+    'tools/labels': 'tests/test_labels.py -k two_processes',
     'tools/timeline': PROPERTIES,
     'tools/training': LEAK + 'model_is_measured',
     'tools/windows': PROPERTIES,
