@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['TransferRecipe', 'audioset_recipe', 'transfer_learner', 'NoPeeking', 'selection_callbacks',
-           'fine_tune_split', 'probe_split', 'compare_transfers', 'cross_tune']
+           'fine_tune_split', 'probe_split', 'compare_transfers', 'cross_tune', 'probe_inside']
 
 # %% ../nbs/04_fastai_transfer.ipynb #18ef8d26
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from .core.clips import class_names, targets
 from soundclf.core.embeddings import (
     FrozenNet,
     PROBE_C,
+    TIME_SCALES,
     TransferNet,
     backbone_features,
     cached_embeddings,
@@ -156,6 +158,7 @@ def _fine_tune(table, split, recipe, features, folder: Path, seed: int, cbs, sel
 
 # %% ../nbs/04_fastai_transfer.ipynb #401654d3
 _PACKAGES = 'torch', 'torchvision', 'fastai', 'numpy'  # whose versions a run depends on
+_OF_PROBES = 'scikit-learn', 'numpy'
 
 
 def _fine_tuned(table, split, recipe, x, folder: Path, seed: int, cbs) -> tuple[Learner, nn.Module]:
@@ -201,16 +204,16 @@ def probe_split(
 ) -> Run:  # the run
     "A linear probe on a backbone's frozen features; nothing is selected within a run."
     classes, C = class_names(table), C or PROBE_C[backbone]
-    features = backbone_features(backbone, table, probe=True)
+    features = backbone_features(backbone, table)
     e = cached_embeddings(sources(table), backbone, features)
     settings = [features, backbone, C, Path(e.filename).name]
-    packages = 'scikit-learn', 'numpy'
-    key = run_key(['fastai_transfer.probe_split'], table, split, settings, 0, packages=packages)
+    key = run_key(['fastai_transfer.probe_split'], table, split, settings, 0, packages=_OF_PROBES)
 
     def probe():
         weight, bias = fit_probe(e, targets(table), split.train, C)
         about = {'kind': 'frozen', 'classes': classes, 'features': asdict(features), 'network': backbone}
-        config = about | {'C': C, 'split': split.name, 'losses': [], 'accuracies': []}
+        settings = {'C': C, 'time_scales': list(TIME_SCALES[backbone]), 'split': split.name}
+        config = about | settings | {'losses': [], 'accuracies': []}
         proba = probe_proba(e[split.judged], weight, bias)
         predictions = predictions_table(table, split.judged, proba, classes)
         return keep_run(_with_probe(backbone, weight, bias), config, predictions, Path(folder) / key)
@@ -235,7 +238,7 @@ def _transfer_split(table, split, way: TransferRecipe | str, folder, seed) -> Ru
 def _prepare(table: pd.DataFrame, way: TransferRecipe | str):
     "Computes what all runs of a way need, once, before they ask for it."
     backbone = way if isinstance(way, str) else way.backbone
-    features = backbone_features(backbone, table, probe=isinstance(way, str))
+    features = backbone_features(backbone, table)
     if isinstance(way, str):
         cached_embeddings(sources(table), backbone, features)
     else:
@@ -266,3 +269,21 @@ def cross_tune(
 ) -> tuple[pd.DataFrame, list[Run]]:  # (predictions of all splits, the runs)
     "One run per split, each from the pretrained weights, side by side."
     return compare_transfers(table, splits, {'': recipe}, folder, seed)['']
+
+# %% ../nbs/04_fastai_transfer.ipynb #39497c3e
+def probe_inside(
+    embeddings: np.ndarray,  # [clips, VIEWS, width]
+    table: pd.DataFrame,  # a clips table with folds
+    C: float,  # inverse strength of the L2 penalty
+) -> pd.DataFrame:  # unseen, accuracy, log_loss; one row per fold that has no part in them
+    "What a probe reaches on a second fold that is left out, for each fold that is kept for the test."
+    y, rows = targets(table), []
+    for pair in combinations(sorted(set(table.fold)), 2):
+        weight, bias = fit_probe(embeddings, y, np.flatnonzero(~table.fold.isin(pair)), C)
+        for unseen, asked in (pair, pair[::-1]):
+            here = np.flatnonzero(table.fold == asked)
+            p = probe_proba(embeddings[here], weight, bias)
+            accuracy = (p.argmax(1) == y[here]).mean()
+            loss = -np.log(p[np.arange(len(here)), y[here]].clip(1e-9)).mean()
+            rows.append({'unseen': unseen, 'accuracy': accuracy, 'log_loss': loss})
+    return pd.DataFrame(rows).groupby('unseen', as_index=False).mean()

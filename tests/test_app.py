@@ -19,7 +19,7 @@ from soundclf.core.esc50 import synthetic
 from soundclf.tools.answers import answer_text
 from soundclf.tools.app import PAGES
 from soundclf.tools.app_label import KEYS
-from soundclf.tools.app_parts import plain
+from soundclf.tools.app_parts import plain, remembered
 from soundclf.tools.app_start import EXAMPLE
 from soundclf.tools.app_train import is_training, last_lines
 from soundclf.tools.classifier import Classifier
@@ -257,6 +257,12 @@ def test_classes_keep_their_place_and_errors_their_sentence(app_home):
     (folder / 'labels.csv').write_text('path,label,fold\nx.wav,cat,1\n')
     press(app, 'dog')
     assert 'has folds' in app.error[0].value
+
+
+def test_what_a_tab_remembers_is_made_anew_for_something_else(monkeypatch):
+    monkeypatch.setattr('streamlit.session_state', {})
+    first, again, other = (remembered('queue', about, object) for about in ('a.csv', 'a.csv', 'b.csv'))
+    assert first is again and first is not other
 
 
 def test_train_says_what_is_wrong(app_home):

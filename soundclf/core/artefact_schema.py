@@ -115,6 +115,7 @@ _FIELDS = {
     'kind': _WORD,
     'network': _WORD,
     'scale': _Number(0.1, 8),
+    'time_scales': _List(_Number(1, 8, whole=True), 4),
     'input': _List(_Number(1, 1024, whole=True), 4, or_none=True, product=200_000),
     'losses': _COURSE,
     'accuracies': _COURSE,

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .embeddings import FrozenNet, VIEWS, rolled
+from .embeddings import FrozenNet
 from .files import SoundclfError
 from .unknown import Reference
 
@@ -36,7 +36,7 @@ class OpenedProbe(nn.Module):
         self.network = network
 
     def forward(self, x: Tensor) -> Opened:
-        views = torch.stack([self.network.net(rolled(x, v)) for v in range(VIEWS)], 1)
+        views = torch.stack(self.network.views(x), 1)
         logits = self.network.probe(views)
         log_proba = logits.softmax(2).mean(1).clamp_min(1e-12).log()
         return Opened(log_proba, views.mean(1), -logits.mean(1).logsumexp(1))

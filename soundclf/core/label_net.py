@@ -7,14 +7,14 @@ __all__ = ['LabelNet', 'label_network']
 import torch
 from torch import Tensor, nn
 
-from .embeddings import FrozenNet, VIEWS, rolled
+from .embeddings import FrozenNet
 
 # %% ../../nbs/core/label_net.ipynb #bb41aee8
 class LabelNet(FrozenNet):
     "A frozen backbone with a probe per label: features `[B, 1, F, T]` to logits `[B, classes]`."
 
     def forward(self, x: Tensor) -> Tensor:
-        views = [self.probe(self.net(rolled(x, v))).sigmoid() for v in range(VIEWS)]
+        views = [self.probe(e).sigmoid() for e in self.views(x)]
         return torch.stack(views).mean(0).logit(1e-6)
 
 
@@ -22,4 +22,5 @@ def label_network(
     config: dict,  # an artefact's configuration
 ) -> nn.Module:  # with random weights
     "The network that an artefact of kind labels holds, for `load_artefact`."
-    return LabelNet(config['network'], len(config['classes']), pretrained=False)
+    scales = config.get('time_scales', (1,))  # models that were trained before there were several
+    return LabelNet(config['network'], len(config['classes']), pretrained=False, scales=scales)

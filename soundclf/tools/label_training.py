@@ -79,7 +79,7 @@ def label_data(
     classes = label_matrix(table[~is_other])[1]
     y = np.zeros((len(table), len(classes)), 'float32')
     y[~is_other] = label_matrix(table[~is_other], classes)[0]
-    features = backbone_features(backbone, table, probe=True)
+    features = backbone_features(backbone, table)
     embeddings = cached_embeddings(sources(table), backbone, features)
     return LabelData(table, y, classes, backbone, features, embeddings)
 
@@ -140,7 +140,8 @@ def label_artefact(
     net = LabelNet(data.backbone, len(bias)).eval()
     net.probe.load_state_dict({'weight': torch.from_numpy(weight), 'bias': torch.from_numpy(bias)})
     about = {'kind': 'labels', 'classes': data.classes, 'features': asdict(data.features)}
-    how = {'network': data.backbone, 'split': 'all clips', 'losses': [], 'accuracies': []}
+    how = {'network': data.backbone, 'time_scales': list(net.scales), 'split': 'all clips'}
+    how |= {'losses': [], 'accuracies': []}
     save_artefact(nn.ModuleDict({'normalize': nn.Identity(), 'network': net}), about | how, folder)
     return folder
 

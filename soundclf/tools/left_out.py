@@ -47,7 +47,7 @@ def opened_clips(
         return np.zeros((0, 1), 'float32'), np.zeros(0, 'float32')
     if isinstance(network[1], FrozenNet):
         name = read_config(run.folder, ('network',))['network']
-        return _probed(network[1].probe, cached_embeddings(paths, name, features))
+        return _probed(network[1].probe, cached_embeddings(paths, name, features, network[1].scales))
     x = cached_features(paths, features)
     return opened_rows(opened(network), x, np.arange(len(paths)))
 

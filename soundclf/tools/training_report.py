@@ -141,7 +141,7 @@ def _curve(table: pd.DataFrame, recipe: str) -> dict | None:
         return None
 
     backbone = FROZEN[recipe]
-    features = backbone_features(backbone, table, probe=True)
+    features = backbone_features(backbone, table)
     embeddings = cached_embeddings(sources(table), backbone, features)
     draws = 2 if len(table) <= 1000 else 1
     return learning_curve(np.array(embeddings[:, 0]), table, VIEWS * PROBE_C[backbone], draws)
