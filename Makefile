@@ -91,6 +91,7 @@ $(RUNS)/06_eval_confusion.ipynb: soundclf/eval_confusion.py $(RUNS)/05_optuna_tu
 $(RUNS)/07_spoken_digits.ipynb: soundclf/spoken_digits.py soundclf/scratch_cnn.py $(RUNS)/02_transforms.ipynb
 $(RUNS)/08_waveform_cnn.ipynb: soundclf/waveform_cnn.py soundclf/scratch_cnn.py $(RUNS)/02_transforms.ipynb
 $(RUNS)/09_audio_tagging.ipynb: soundclf/audio_tagging.py soundclf/scratch_cnn.py $(RUNS)/02_transforms.ipynb
+$(RUNS)/09_audio_tagging.ipynb: soundclf/fastai_transfer.py
 $(RUNS)/10_tabular_baselines.ipynb: soundclf/tabular_baselines.py $(RUNS)/06_eval_confusion.ipynb
 $(RUNS)/11_own_sounds.ipynb: soundclf/own_sounds.py $(wildcard soundclf/tools/*.py) $(RUNS)/06_eval_confusion.ipynb
 # It reads what the others have found.

@@ -61,7 +61,7 @@ def accuracy_claim(dataset: str, model: str, suffix: str, protocol: str) -> dict
     file = file_of(dataset, model, suffix)
     table = predictions(file)
     right = (table.label == table.predicted).to_numpy()
-    frozen = model.endswith('-transfer') or dataset == 'urbansound8k'
+    frozen = model.endswith(('-transfer', 'frozen')) or dataset == 'urbansound8k'
     return {
         'claim': f'accuracy of {model} on {dataset}, {protocol.replace("_", " ")}',
         **digits(right.mean(), *accuracy_interval(right, table.group)),
