@@ -28,7 +28,7 @@ from soundclf.tools.classifier import Classifier
 from soundclf.tools.commands import run
 from soundclf.tools.models import package_models
 from soundclf.tools.serve import make_app
-from soundclf.tools.serve_answers import Settings
+from soundclf.tools.serve_answers import Server, Settings
 from soundclf.tools.serve_limits import Limits, Refused
 from soundclf.tools.serve_models import _told, model_key
 from soundclf.tools.serve_uploads import Space
@@ -210,6 +210,13 @@ def test_one_bad_file_costs_its_own_row(client):
     assert [row.get('status') for row in found.json()['answers']] == [None, 422, None]
 
 
+@pytest.mark.parametrize('page', ['/predict', '/timeline'])
+def test_a_setting_that_comes_as_a_part_of_the_form_is_not_passed_over(client, page):
+    found = post(client, GOOD, page=page, data={'model': 'another'})
+    assert found.status_code == 400 and "The part 'model' is no file" in found.json()['error']
+    assert '?model=' in found.json()['error']
+
+
 def test_a_full_server_says_when_to_try_again(client):
     server = client.app.state.server
     server.counts['requests'] += server.settings.requests
@@ -361,6 +368,16 @@ def test_a_lack_of_memory_in_a_worker_is_no_fault_of_the_sound(client, monkeypat
     found = post(client, GOOD, page=page)
     assert found.status_code == 503 and int(found.headers['Retry-After']) > 0
     assert 'too little memory' in found.json()['error']
+
+
+def test_sounds_that_took_too_long_are_asked_for_again_when_their_error_says(client, monkeypatch):
+    async def late(server, model, upload):
+        raise Refused(503, 'It took too long.', retry_after=5)
+
+    monkeypatch.setattr(Server, '_answer', late)
+    found = post(client, GOOD)
+    assert (found.status_code, found.headers['Retry-After']) == (503, '5')
+    assert found.json()['answers'][0]['retry_after'] == 5
 
 
 def test_a_worker_that_hangs_is_a_dead_one():

@@ -100,7 +100,7 @@ def chosen_model(
     if model:
         return model
     step('model: scratch, which comes with soundclf; --model names another')
-    return 'scratch'
+    return told_name(package_models() / 'scratch')  # its folder, where another model goes by that name
 
 # %% ../../nbs/tools/models.ipynb #bf14371f
 def own_model(

@@ -108,15 +108,14 @@ async def predict(
     server = _server(request)
     limits = server.settings.limits
     async with _received(request, limits.files, limits.megabytes) as got:
-        if not got.uploads:
-            raise Refused(400, 'No file came: send one or more, as `curl -F file=@dog.wav` does.')
+        sounds = got.sounds('one or more')
         opened = await server.opened(model)
-        rows = await _answered(request, server.predict(opened, got.uploads))
+        rows = await _answered(request, server.predict(opened, sounds))
     answer, refused = {'model': opened.name, 'answers': rows}, [r for r in rows if 'error' in r]
     if len(refused) < len(rows):
         return JSONResponse(answer)
     status = refused[0]['status']
-    headers = {'Retry-After': '1'} if status == 503 else None
+    headers = {'Retry-After': str(max(r.get('retry_after', 1) for r in refused))} if status == 503 else None
     return JSONResponse({'error': refused[0]['error']} | answer, status, headers)
 
 # %% ../../nbs/tools/serve.ipynb #95db9c23
@@ -136,11 +135,10 @@ async def timeline(
     "What happens when in one recording: segments with a start, an end, a label and a probability."
     server = _server(request)
     async with _received(request, 1, server.settings.limits.megabytes) as got:
-        if not got.uploads:
-            raise Refused(400, 'No file came: send one recording, as `curl -F file=@dog.wav` does.')
+        (sound,) = got.sounds('one recording')
         opened = await server.opened(model)
-        found = await _answered(request, server.timeline(opened, got.uploads[0], window, hop))
-    return JSONResponse({'model': opened.name, 'file': got.uploads[0].name, 'segments': found})
+        found = await _answered(request, server.timeline(opened, sound, window, hop))
+    return JSONResponse({'model': opened.name, 'file': sound.name, 'segments': found})
 
 # %% ../../nbs/tools/serve.ipynb #2f85a52c
 _MODEL = {'name': 'scratch', 'default': True, 'classes': ['cat', 'dog'], 'seconds': 5.0, 'sample_rate': 44100}

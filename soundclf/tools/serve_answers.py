@@ -214,7 +214,7 @@ async def predict(
     "The answers to some uploads."
     return await asyncio.gather(*(self._row(model, upload) for upload in uploads))
 
-
+# %% ../../nbs/tools/serve_answers.ipynb #c8fdc79b
 @patch
 async def _row(self: Server, model: Model, upload: Upload) -> dict:
     try:
@@ -222,7 +222,9 @@ async def _row(self: Server, model: Model, upload: Upload) -> dict:
         return {'file': upload.name} | told_answer(answer)
     except SoundclfError as e:
         status = e.status if isinstance(e, Refused) else 422
-        return {'file': upload.name, 'error': self.sentence(e, upload, model), 'status': status}
+        later = getattr(e, 'retry_after', None)
+        row = {'file': upload.name, 'error': self.sentence(e, upload, model), 'status': status}
+        return row | ({'retry_after': later} if later else {})
 
 
 @patch

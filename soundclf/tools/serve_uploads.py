@@ -157,6 +157,14 @@ class Received(NamedTuple):
     uploads: list[Upload]  # files
     fields: dict[str, str]  # the other parts of a form
 
+    def sounds(self, what: str) -> list[Upload]:
+        "The files; raises `Refused` where none came, and for settings that belong into the address."
+        if not self.uploads:
+            raise Refused(400, f'No file came: send {what}, as `curl -F file=@dog.wav` does.')
+        for name in map(visible, self.fields):
+            raise Refused(400, f'The part {name!r} is no file: write settings into the address, ?{name}=….')
+        return self.uploads
+
 # %% ../../nbs/tools/serve_uploads.ipynb #a192e4a0
 class Space:
     "How many bytes of uploads may be on the disk at a time."
