@@ -273,13 +273,14 @@ def cross_tune(
 # %% ../nbs/04_fastai_transfer.ipynb #39497c3e
 def probe_inside(
     embeddings: np.ndarray,  # [clips, VIEWS, width]
-    table: pd.DataFrame,  # a clips table with folds
+    table: pd.DataFrame,  # a clips table with three folds or more
     C: float,  # inverse strength of the L2 penalty
 ) -> pd.DataFrame:  # unseen, accuracy, log_loss; one row per fold that has no part in them
     "What a probe reaches on a second fold that is left out, for each fold that is kept for the test."
     y, rows = targets(table), []
     for pair in combinations(sorted(set(table.fold)), 2):
-        weight, bias = fit_probe(embeddings, y, np.flatnonzero(~table.fold.isin(pair)), C)
+        left_out = table.group.isin(table.group[table.fold.isin(pair)])  # whole recordings
+        weight, bias = fit_probe(embeddings, y, np.flatnonzero(~left_out), C)
         for unseen, asked in (pair, pair[::-1]):
             here = np.flatnonzero(table.fold == asked)
             p = probe_proba(embeddings[here], weight, bias)

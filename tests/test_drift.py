@@ -45,6 +45,12 @@ def test_one_answer_of_a_source_counts():
         find_changes(answers(rng, 30), answers(rng, 3, each=20))
 
 
+@pytest.mark.parametrize('odd', ['--top=0', '--top=-1', '--alpha=0', '--alpha=1'])
+def test_settings_that_cannot_be_meant_are_refused(odd, tmp_path, capsys):
+    assert run(['drift', str(tmp_path), 'scratch', odd]) == 1
+    assert odd.partition('=')[0] in capsys.readouterr().err
+
+
 def test_a_constant_rate_is_no_change_and_a_new_one_is():
     rng = np.random.default_rng(0)
     before, now = answers(rng, 200), answers(rng, 40)

@@ -213,8 +213,9 @@ def test_one_bad_file_costs_its_own_row(client):
 @pytest.mark.parametrize('page', ['/predict', '/timeline'])
 def test_a_setting_that_comes_as_a_part_of_the_form_is_not_passed_over(client, page):
     found = post(client, GOOD, page=page, data={'model': 'another'})
-    assert found.status_code == 400 and "The part 'model' is no file" in found.json()['error']
-    assert '?model=' in found.json()['error']
+    assert found.status_code == 400 and '?model=' in found.json()['error']
+    found = post(client, GOOD, page=page, data={'file': 'dog.wav'})  # the @ was forgotten
+    assert found.status_code == 400 and "'file' is no file" in found.json()['error']
 
 
 def test_a_full_server_says_when_to_try_again(client):

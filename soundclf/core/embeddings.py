@@ -6,7 +6,7 @@ on."""
 # %% auto #0
 __all__ = ['VIEWS', 'ZONES', 'EXTRACTORS', 'FROZEN', 'TIME_SCALES', 'PROBE_C', 'zones', 'MN04Features',
            'SqueezeNetFeatures', 'rolled', 'view_of', 'backbone_features', 'cached_embeddings', 'FrozenNet',
-           'fit_probe', 'probe_proba', 'TransferNet', 'parameter_groups', 'transfer_network']
+           'fit_probe', 'probe_proba', 'TransferNet', 'parameter_groups', 'scales_of', 'transfer_network']
 
 # %% ../../nbs/core/embeddings.ipynb #1b248432
 from collections.abc import Sequence
@@ -137,7 +137,7 @@ def _embedded(net: nn.Module, scales: Sequence[int], file: str, start: int, end:
 
 
 @torch.inference_mode()
-def _views(net: nn.Module, x: np.ndarray, scales: Sequence[int] = (1,), batch_size: int = 20) -> np.ndarray:
+def _views(net: nn.Module, x: np.ndarray, scales: Sequence[int], batch_size: int = 20) -> np.ndarray:
     "The embeddings of clips in `VIEWS` views."
     device, parts = best_device(), []
     net = net.to(device)
@@ -259,12 +259,18 @@ def parameter_groups(
     return [list(part.parameters()) for part in parts]
 
 # %% ../../nbs/core/embeddings.ipynb #efc02f28
+def scales_of(
+    config: dict,  # an artefact's configuration
+) -> tuple[int, ...]:  # of the views
+    "The time scales that a probe was fitted with; every frame for models that do not tell."
+    return tuple(config.get('time_scales') or (1,))
+
+
 def transfer_network(
     config: dict,  # an artefact's configuration
 ) -> nn.Module:  # with random weights
     "The network that an artefact of kind transfer or frozen holds, for `load_artefact`."
     n = len(config['classes'])
     if config['kind'] == 'frozen':
-        scales = config.get('time_scales', (1,))  # models that were trained before there were several
-        return FrozenNet(config['network'], n, pretrained=False, scales=scales)
+        return FrozenNet(config['network'], n, pretrained=False, scales=scales_of(config))
     return TransferNet(config['network'], n, pretrained=False, scale=config['scale'])

@@ -7,7 +7,7 @@ __all__ = ['LabelNet', 'label_network']
 import torch
 from torch import Tensor, nn
 
-from .embeddings import FrozenNet
+from .embeddings import FrozenNet, scales_of
 
 # %% ../../nbs/core/label_net.ipynb #bb41aee8
 class LabelNet(FrozenNet):
@@ -22,5 +22,5 @@ def label_network(
     config: dict,  # an artefact's configuration
 ) -> nn.Module:  # with random weights
     "The network that an artefact of kind labels holds, for `load_artefact`."
-    scales = config.get('time_scales', (1,))  # models that were trained before there were several
-    return LabelNet(config['network'], len(config['classes']), pretrained=False, scales=scales)
+    n = len(config['classes'])
+    return LabelNet(config['network'], n, pretrained=False, scales=scales_of(config))

@@ -96,7 +96,10 @@ def _principal_components(X: np.ndarray, most: int):
     from sklearn.decomposition import PCA
 
     count = min(most, X.shape[1], len(X) - 1)
-    return PCA(count, whiten=True, random_state=0).fit(X)
+    found = PCA(count, whiten=True, random_state=0).fit(X)
+    spread = found.explained_variance_
+    told = int((spread > 1e-6 * spread[0]).sum())  # copied rows and constant columns add no direction
+    return found if told == count else PCA(told, whiten=True, random_state=0).fit(X)
 
 # %% ../../nbs/core/table_estimators.ipynb #ec6ed4ab
 class KernelSVM(ClassifierMixin, BaseEstimator):

@@ -108,7 +108,7 @@ async def predict(
     server = _server(request)
     limits = server.settings.limits
     async with _received(request, limits.files, limits.megabytes) as got:
-        sounds = got.sounds('one or more')
+        sounds = got.sounds('one or more', ['model'])
         opened = await server.opened(model)
         rows = await _answered(request, server.predict(opened, sounds))
     answer, refused = {'model': opened.name, 'answers': rows}, [r for r in rows if 'error' in r]
@@ -135,7 +135,7 @@ async def timeline(
     "What happens when in one recording: segments with a start, an end, a label and a probability."
     server = _server(request)
     async with _received(request, 1, server.settings.limits.megabytes) as got:
-        (sound,) = got.sounds('one recording')
+        (sound,) = got.sounds('one recording', ['model', 'window', 'hop'])
         opened = await server.opened(model)
         found = await _answered(request, server.timeline(opened, sound, window, hop))
     return JSONResponse({'model': opened.name, 'file': sound.name, 'segments': found})

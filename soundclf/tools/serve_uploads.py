@@ -9,7 +9,7 @@ __all__ = ['Upload', 'upload_name', 'Received', 'Space', 'receive', 'Drained']
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -157,12 +157,15 @@ class Received(NamedTuple):
     uploads: list[Upload]  # files
     fields: dict[str, str]  # the other parts of a form
 
-    def sounds(self, what: str) -> list[Upload]:
-        "The files; raises `Refused` where none came, and for settings that belong into the address."
+    def sounds(self, what: str, settings: Sequence[str]) -> list[Upload]:
+        "The files; raises `Refused` where none came, and for parts that are none, among them `settings`."
+        how = f'send {what}, as `curl -F file=@dog.wav` does.'
         if not self.uploads:
-            raise Refused(400, f'No file came: send {what}, as `curl -F file=@dog.wav` does.')
-        for name in map(visible, self.fields):
-            raise Refused(400, f'The part {name!r} is no file: write settings into the address, ?{name}=….')
+            raise Refused(400, f'No file came: {how}')
+        for name in self.fields:
+            if name in settings:
+                raise Refused(400, f'{name!r} is no part of the form: write it into the address, ?{name}=….')
+            raise Refused(400, f'The part {visible(name)!r} is no file: {how}')
         return self.uploads
 
 # %% ../../nbs/tools/serve_uploads.ipynb #a192e4a0

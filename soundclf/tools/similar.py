@@ -67,7 +67,7 @@ def _pretrained(backbone: str, window: float) -> tuple:
     if backbone == 'mn04_as':
         features = audioset_features(window)
     else:
-        features = Features(duration=window, hop_length=1024)
+        features = Features(duration=window, hop_length=1024)  # an index that exists was made with it
     return EXTRACTORS[backbone](), replace(features, pad='wrap')
 
 # %% ../../nbs/tools/similar.ipynb #7ea21e34
