@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LEAST = 0.95  # share of the lines that must be noticed
 PATIENCE = 400  # seconds for one check; a line that makes it hang is noticed
 FILES = ('settings.ini', 'setup.py', 'pyproject.toml', 'app.py')
-FOLDERS = ('soundclf', 'nbs', 'tests', 'figures', 'data/manifests')
+FOLDERS = ('soundclf', 'nbs', 'tests', 'figures', 'data/manifests', '.streamlit')
 LEFT_OUT = shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints', 'runs')
 SETTINGS = {
     'MPLBACKEND': 'Agg',
