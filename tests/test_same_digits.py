@@ -73,7 +73,7 @@ def embedded(table, folder):
     "Every clip is a job of its own; the features lie in the folder, too, so that nothing is read back."
     net = embeddings._extractor('mn04_as').eval()
     x = cached_features(table.path, audioset_features(0.5), folder)
-    jobs = [(net, x.filename, i, i + 10) for i in range(0, len(table), 10)]
+    jobs = [(net, (1,), x.filename, i, i + 10) for i in range(0, len(table), 10)]
     return [digest_of(*side_by_side(embeddings._embedded, jobs))]
 
 
