@@ -16,6 +16,7 @@ from soundclf.core.audio import Features, decode, fit_clip, load_clip
 from soundclf.core.checks import check_clips, drop_bad
 from soundclf.core.clips import clips_table, read_headers
 from soundclf.core.duplicates import merge_groups, near_duplicates
+from soundclf.core.folders import folder, labelled_clips
 from soundclf.core.landmarks import candidates
 from soundclf.core.sound_files import find_audio, find_sounds
 
@@ -210,3 +211,40 @@ def test_growth_script_writes_a_table_that_it_adds_to(tmp_path):
     assert table[table.step == 'read'].clips.tolist() == [30, 60, 90] and len(table) == 6
     assert (table.mb > 20).all() and (table.core_seconds > 0).all()
     assert out.with_suffix('.png').stat().st_size > 5000
+
+
+def calls_of(work, *args) -> int:
+    "How many functions some work calls in this thread, those of C and of comprehensions included."
+    calls = 0
+
+    def count(frame, event, arg):
+        nonlocal calls
+        calls += event in ('call', 'c_call')
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        work(*args)
+    finally:
+        sys.setprofile(before)
+    return calls
+
+
+def two_class_folders(root: Path, n: int) -> Path:
+    "A folder of two classes, half of its sounds with a text beside them."
+    for i in range(n):
+        file = root / 'ab'[i % 2] / f'{i:04}.wav'
+        file.parent.mkdir(parents=True, exist_ok=True)
+        sf.write(file, sound(i, 0.2), RATE)
+        if i % 4 < 2:
+            file.with_suffix('.txt').write_text('what is said in it')
+    return root
+
+
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('work, n', [(labelled_clips, 800), (folder, 400)])
+def test_reading_a_folder_grows_with_its_files(work, n, tmp_path):
+    folders = [two_class_folders(tmp_path / str(size), size) for size in (n // 4, n // 2, n)]
+    work(folders[0])  # imports once
+    quarter, half, whole = (calls_of(work, f) for f in folders)
+    assert whole - half < 1.05 * 2 * (half - quarter)

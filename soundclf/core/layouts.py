@@ -15,7 +15,7 @@ import pandas as pd
 from .clips import clips_table
 from .files import SoundclfError
 from .label_lists import check_labels
-from .label_tracks import track_beside
+from .label_tracks import track_beside, tracks_by_stem
 from .sound_files import LeftOut, find_sounds
 from .stretches import bounded_stretches
 
@@ -80,8 +80,8 @@ class _Row(NamedTuple):
 def _tracks(files: list[Path]) -> list[pd.DataFrame | None]:
     "The label track of each file, or None."
     parents = {f.parent for f in files}
-    listing = {folder: os.listdir(folder) for folder in parents}
-    return [track_beside(f, listing[f.parent]) for f in files]
+    tracks = {folder: tracks_by_stem(os.listdir(folder)) for folder in parents}
+    return [track_beside(f, tracks[f.parent]) for f in files]
 
 # %% ../../nbs/core/layouts.ipynb #c35b5c46
 def folder_clips(
