@@ -412,7 +412,8 @@ def wait_for(client, job: int, what) -> dict:
     raise AssertionError(told)
 
 
-def test_a_training_is_watched_cancelled_and_found_again(client, home):
+def test_a_training_is_watched_cancelled_and_found_again(client, home, monkeypatch):
+    monkeypatch.delenv('SOUNDCLF_QUIET', raising=False)
     archive = ('mine.zip', class_folders())
     form = {'model': 'mine', 'recipe': 'scratch', 'quick': 'true'}
     first = post(client, archive, page='/train', data=form)
@@ -427,7 +428,9 @@ def test_a_training_is_watched_cancelled_and_found_again(client, home):
     assert client.delete(f'/jobs/{job}').json()['state'] == 'cancelled'
     assert client.delete(f'/jobs/{job}').status_code == 409
     job = post(client, archive, page='/train', data=form).json()['job']
-    told = wait_for(client, job, lambda told: False)
+    stages = set()
+    told = wait_for(client, job, lambda told: stages.add(told['stage']))
+    assert len(stages - {''}) > 1, stages
     log = client.get(f'/jobs/{job}/log').text
     assert (told['state'], told['progress']) == ('done', 1.0), log
     assert str(home) not in log and 'Made: mine' in log

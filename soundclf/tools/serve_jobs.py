@@ -57,20 +57,27 @@ def log(self: Job) -> list[str]:
     return [visible(without_paths(line)) for line in lines if line]
 
 
-_DONE_OF = re.compile(r'(\d+)(?:/| of )(\d+)')
+# %% ../../nbs/tools/serve_jobs.ipynb #6bee5c10
+_BEGUN = re.compile(r'(.+): \d+ to do')
+_DONE = re.compile(r'(.+): (\d+) of ([1-9]\d*)')
+
+
+def _counted(line: str) -> tuple[str, float] | None:  # (what is counted, the share that is done)
+    "What a line of `plain_progress` tells; None for another line."
+    if begun := _BEGUN.fullmatch(line):
+        return begun[1], 0.0
+    if done := _DONE.fullmatch(line):
+        return done[1], int(done[2]) / int(done[3])
+    return None
 
 
 @patch(as_prop=True)
-def progress(self: Job) -> float | None:
-    "The share of the runs that are finished; None where the log does not tell."
+def progress(self: Job) -> tuple[str, float | None]:
+    "(the present stage, the share of it that is done); ('', None) where the log does not tell."
     if self.state == 'done':
-        return 1.0
-    for line in reversed(self.log):
-        if line.endswith(' to do'):
-            return 0.0
-        for done, total in _DONE_OF.findall(line):
-            if 0 < int(total) >= int(done):
-                return int(done) / int(total)
+        return '', 1.0
+    return next(filter(None, map(_counted, reversed(self.log))), ('', None))
+
 
 # %% ../../nbs/tools/serve_jobs.ipynb #1a743e4a
 @patch
@@ -78,8 +85,8 @@ def told(self: Job) -> dict:
     "What callers read about a job."
     log = self.log
     row = {'job': self.number, 'model': self.model, 'recipe': self.recipe, 'state': self.state}
-    row |= {'progress': self.progress, 'last_line': log[-1] if log else ''}
-    return row
+    stage, share = self.progress
+    return row | {'stage': stage, 'progress': share, 'last_line': log[-1] if log else ''}
 
 
 @patch
