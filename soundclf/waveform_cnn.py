@@ -273,13 +273,13 @@ def better_recipe() -> SegmentRecipe:
     "The learned filter bank and what it is trained with."
     return SegmentRecipe(
         network='filterbank',
-        epochs=18,
+        epochs=40,
         optimizer='adamw',
         lr=3e-3,
         weight_decay=0.02,
         one_cycle=True,
         label_smoothing=0.05,
-        ema=0.99,
+        ema=0.995,
         bfloat16=True,
         even=True,
         augment=WaveAugment(speed=0.2, level=0.7, filter=0.5, noise=0.5, mixup=0.4),
