@@ -214,12 +214,13 @@ def test_growth_script_writes_a_table_that_it_adds_to(tmp_path):
 
 
 def calls_of(work, *args) -> int:
-    "How many functions some work calls in this thread, those of C and of comprehensions included."
+    "How many functions our code calls in this thread, those of C and generators included."
     calls = 0
 
     def count(frame, event, arg):
         nonlocal calls
-        calls += event in ('call', 'c_call')
+        ours = frame.f_code.co_filename.startswith(str(ROOT / 'soundclf'))  # joblib's depend on time
+        calls += ours and event in ('call', 'c_call')
 
     before = sys.getprofile()
     sys.setprofile(count)
@@ -242,9 +243,9 @@ def two_class_folders(root: Path, n: int) -> Path:
 
 
 @pytest.mark.filterwarnings('ignore')
-@pytest.mark.parametrize('work, n', [(labelled_clips, 800), (folder, 400)])
-def test_reading_a_folder_grows_with_its_files(work, n, tmp_path):
-    folders = [two_class_folders(tmp_path / str(size), size) for size in (n // 4, n // 2, n)]
+@pytest.mark.parametrize('work', [labelled_clips, folder])
+def test_reading_a_folder_grows_with_its_files(work, tmp_path):
+    folders = [two_class_folders(tmp_path / str(n), n) for n in (100, 200, 400)]
     work(folders[0])  # imports once
     quarter, half, whole = (calls_of(work, f) for f in folders)
-    assert whole - half < 1.05 * 2 * (half - quarter)
+    assert 0 < whole - half < 1.05 * 2 * (half - quarter)
