@@ -21,6 +21,7 @@ from soundclf.core.landmarks import candidates
 from soundclf.core.sound_files import find_audio, find_sounds
 
 ROOT = Path(__file__).parents[1]
+OURS = str(ROOT / 'soundclf')
 RATE = 8000
 
 
@@ -219,7 +220,7 @@ def calls_of(work, *args) -> int:
 
     def count(frame, event, arg):
         nonlocal calls
-        ours = frame.f_code.co_filename.startswith(str(ROOT / 'soundclf'))  # joblib's depend on time
+        ours = frame.f_code.co_filename.startswith(OURS)  # joblib's depend on time
         calls += ours and event in ('call', 'c_call')
 
     before = sys.getprofile()
