@@ -221,7 +221,7 @@ def job(request: Request, number: int) -> JSONResponse:
     return JSONResponse(_server(request).jobs.get(number).told())
 
 
-@router.get('/jobs/{number}/log', responses=refusals(404) | answers('lines', 'runs: 1/4'))
+@router.get('/jobs/{number}/log', responses=refusals(404) | answers('lines', 'fold: 1 of 4'))
 def log(request: Request, number: int) -> PlainTextResponse:
     "What a training has printed."
     return PlainTextResponse('\n'.join(_server(request).jobs.get(number).log) + '\n')

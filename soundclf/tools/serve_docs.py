@@ -61,7 +61,7 @@ PREDICTED = {
 }
 SEGMENT = {'start': 0.0, 'end': 2.5, 'label': 'dog', 'probability': 0.98}
 JOB = {'job': 1, 'model': 'mine', 'recipe': 'mn04', 'state': 'running'}
-JOB |= {'stage': 'folds', 'progress': 0.25, 'last_line': 'folds: 1 of 4'}
+JOB |= {'stage': 'fold', 'progress': 0.25, 'last_line': 'fold: 1 of 4'}
 
 # %% ../../nbs/tools/serve_docs.ipynb #b1f2476b
 def example_names(

@@ -60,20 +60,24 @@ def log(self: Job) -> list[str]:
 # %% ../../nbs/tools/serve_jobs.ipynb #6bee5c10
 _BEGUN = re.compile(r'(.+): \d+ to do')
 _DONE = re.compile(r'(.+): (\d+) of ([1-9]\d*)')
+_WITHOUT_END = re.compile(r'(.+): (?:begins|\d+ done)')
 
 
-def _counted(line: str) -> tuple[str, float] | None:  # (what is counted, the share that is done)
+def _counted(line: str) -> tuple[str, float | None] | None:  # (stage, the share of it that is done)
     "What a line of `plain_progress` tells; None for another line."
     if begun := _BEGUN.fullmatch(line):
         return begun[1], 0.0
-    if done := _DONE.fullmatch(line):
+    if without_end := _WITHOUT_END.fullmatch(line):
+        return without_end[1], None
+    done = _DONE.fullmatch(line)
+    if done and int(done[2]) <= int(done[3]):
         return done[1], int(done[2]) / int(done[3])
     return None
 
 
 @patch(as_prop=True)
 def progress(self: Job) -> tuple[str, float | None]:
-    "(the present stage, the share of it that is done); ('', None) where the log does not tell."
+    "(the present stage, the share of it that is done or None); ('', 1.0) at the end, ('', None) before."
     if self.state == 'done':
         return '', 1.0
     return next(filter(None, map(_counted, reversed(self.log))), ('', None))
