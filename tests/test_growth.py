@@ -215,7 +215,7 @@ def test_growth_script_writes_a_table_that_it_adds_to(tmp_path):
 
 
 def calls_of(work, *args) -> int:
-    "How many functions our code calls, those of C and generators included; work of other threads is not seen."
+    "How many functions our code calls, those of C and generators included; other threads are not seen."
     calls = 0
 
     def count(frame, event, arg):
