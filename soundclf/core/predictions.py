@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['relative_path', 'predictions_table', 'save_predictions', 'load_predictions', 'probabilities',
-           'example_predictions']
+           'with_probabilities', 'example_predictions']
 
 # %% ../../nbs/core/predictions.ipynb #a930b3e8
 from collections.abc import Sequence
@@ -114,6 +114,18 @@ def probabilities(
     "The probability columns and the classes they stand for."
     columns = [c for c in predictions if c.startswith('p_')]
     return predictions[columns].to_numpy(), [c[2:] for c in columns]
+
+# %% ../../nbs/core/predictions.ipynb #e17107d3
+def with_probabilities(
+    predictions: pd.DataFrame,  # a predictions table
+    weights: np.ndarray,  # [clips, classes], not negative
+) -> pd.DataFrame:  # a copy
+    "The same clips with other probabilities: the weights, made to add up to one."
+    classes = probabilities(predictions)[1]
+    p = weights / weights.sum(1, keepdims=True)
+    columns = {f'p_{c}': np.round(p[:, i], 6) for i, c in enumerate(classes)}
+    return predictions.assign(predicted=np.asarray(classes)[p.argmax(1)], **columns)
+
 
 # %% ../../nbs/core/predictions.ipynb #68aeced9
 def example_predictions(
