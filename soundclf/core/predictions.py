@@ -118,10 +118,15 @@ def probabilities(
 # %% ../../nbs/core/predictions.ipynb #e17107d3
 def with_probabilities(
     predictions: pd.DataFrame,  # a predictions table
-    weights: np.ndarray,  # [clips, classes], not negative
+    weights: np.ndarray,  # [clips, classes], none negative
 ) -> pd.DataFrame:  # a copy
-    "The same clips with other probabilities: the weights, made to add up to one."
+    "The same clips with weights as probabilities, made to add up to one; raises `SoundclfError` for others."
     classes = probabilities(predictions)[1]
+    if weights.shape != (len(predictions), len(classes)) or not (weights.sum(1) > 0).all():
+        raise SoundclfError(
+            f'Weights of shape {weights.shape} are no probabilities of {len(predictions)} clips and '
+            f'{len(classes)} classes: give a positive sum for each clip.'
+        )
     p = weights / weights.sum(1, keepdims=True)
     columns = {f'p_{c}': np.round(p[:, i], 6) for i, c in enumerate(classes)}
     return predictions.assign(predicted=np.asarray(classes)[p.argmax(1)], **columns)

@@ -18,30 +18,41 @@ from .splits import Split
 from .urban import official_splits
 
 # %% ../../nbs/core/table_votes.ipynb #b362fc28
+_LEAST = 0.003  # is added to each probability before the geometric mean
+
+
 def blend(
     models: Sequence[pd.DataFrame],  # predictions tables; clips that not all of them judged are dropped
     weights: Sequence[float] | None = None,  # of each; None: equal
     geometric: bool = True,  # the geometric mean of the probabilities; False: the arithmetic mean
 ) -> pd.DataFrame:  # a predictions table
-    "The weighted mean of models' probabilities; raises `SoundclfError` if labels or folds differ."
+    "The weighted mean of models' probabilities; raises `SoundclfError` for models of different clips."
     parts = _same_clips(models)
     columns = [f'p_{c}' for c in probabilities(parts[0])[1]]
     if weights is None:
         weights = np.ones(len(parts)) / len(parts)
     p = np.stack([part[columns].to_numpy() for part in parts])
-    if not geometric:
-        return with_probabilities(parts[0], np.tensordot(weights, p, 1))
-    return with_probabilities(parts[0], np.exp(np.tensordot(weights, np.log(p + 0.003), 1)))
+    if geometric:
+        return with_probabilities(parts[0], np.exp(np.tensordot(weights, np.log(p + _LEAST), 1)))
+    return with_probabilities(parts[0], np.tensordot(weights, p, 1))
+
 
 # %% ../../nbs/core/table_votes.ipynb #7c7eb76e
 def _same_clips(models: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
     "The predictions of the clips that all models judged, in the order of their paths."
-    judged = sorted(set.intersection(*[set(m.path) for m in models]))
+    judged = sorted(set.intersection(*[set(m.path) for m in models])) if models else []
     parts = [m.drop_duplicates('path').set_index('path').loc[judged].reset_index() for m in models]
-    facts = {(tuple(part.label), tuple(part.fold.astype(int))) for part in parts}
+    facts = {(tuple(part.label), tuple(part.fold.astype(int)), *_classes(part)) for part in parts}
     if not judged or len(facts) > 1:
-        raise SoundclfError('The models judged different clips or folds: predict all with one table.')
+        raise SoundclfError(
+            'The models judged different clips, folds or classes: predict all with one table.'
+        )
     return parts
+
+
+def _classes(predictions: pd.DataFrame) -> list[str]:
+    return probabilities(predictions)[1]
+
 
 # %% ../../nbs/core/table_votes.ipynb #e2f94c93
 def inner_splits(
@@ -70,7 +81,7 @@ def _of_table(split: Split, part: Split, name: str) -> Split:
 # %% ../../nbs/core/table_votes.ipynb #a7173eab
 def vote_shares(
     found: Mapping[str, pd.DataFrame],  # model -> predictions of the rows that choose
-    blend: Callable[[Sequence[pd.DataFrame]], pd.DataFrame],  # how predictions are joined
+    join: Callable[[Sequence[pd.DataFrame]], pd.DataFrame],  # how predictions are joined, e.g. `blend`
 ) -> dict[tuple[str, ...], float]:  # names of the members -> share of right answers; small groups first
     "How often the vote of each group of models is right."
     groups = [group for n in range(1, len(found) + 1) for group in combinations(found, n)]
@@ -78,7 +89,7 @@ def vote_shares(
         raise SoundclfError('There are no models to choose a vote from: give the predictions of some.')
 
     def right(group):
-        joined = blend([found[name] for name in group])
+        joined = join([found[name] for name in group])
         return float((joined.label == joined.predicted).mean())
 
     return {group: right(group) for group in groups}
