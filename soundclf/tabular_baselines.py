@@ -20,7 +20,8 @@ from .core.metrics import grouped_interval
 from .core.predictions import probabilities, with_probabilities
 from .core.splits import Split, inner_split
 from .core.table_estimators import Scores
-from .core.table_models import Candidate, fit_predict, predict_models
+from .core.table_fits import fit_predict
+from .core.table_models import Candidate, predict_models
 from .core.table_votes import blend
 
 

@@ -47,7 +47,7 @@ LEAKS = [
         'tag_batches(store, labels, train, recipe',
         'tag_batches(store, labels, np.arange(len(table)), recipe',
     ),
-    ('core/table_models', 'model.fit(X[train], y[train])', 'model.fit(X, y)'),
+    ('core/table_fits', 'model.fit(X[train], y[train])', 'model.fit(X, y)'),
     ('core/table_votes', 'split.train[part.train]', 'part.train'),
     ('core/table_votes', 'split.train[part.test]', 'part.test'),
     (

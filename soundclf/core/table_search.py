@@ -25,7 +25,7 @@ from .model_sizes import fitted_size
 from .splits import Split
 from .studies import GridOf, best_trial, finished_trials, open_study, run_study, trial_index
 from .table_estimators import KernelSVM, Scores, class_probabilities
-from .table_models import Fit
+from .table_fits import Fit
 from .tracking import log_run
 
 # %% ../../nbs/core/table_search.ipynb #a1fa98c0
