@@ -24,7 +24,6 @@ from .core.table_fits import fit_predict
 from .core.table_models import Candidate, predict_models
 from .core.table_votes import blend
 
-
 # %% ../nbs/10_tabular_baselines.ipynb #e64d3b03
 def greedy_families(
     table: pd.DataFrame,  # path, label, group

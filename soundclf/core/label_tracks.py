@@ -103,7 +103,6 @@ def tracks_by_stem(
                 found.setdefault(name[: dot.start()], []).append(name)
     return found
 
-
 # %% ../../nbs/core/label_tracks.ipynb #525ff31f
 def track_beside(
     sound: str | Path,  # a sound
@@ -120,4 +119,3 @@ def track_beside(
         return None
     found[0][1].attrs['file'] = found[0][0]
     return found[0][1]
-

@@ -131,7 +131,6 @@ def with_probabilities(
     columns = {f'p_{c}': np.round(p[:, i], 6) for i, c in enumerate(classes)}
     return predictions.assign(predicted=np.asarray(classes)[p.argmax(1)], **columns)
 
-
 # %% ../../nbs/core/predictions.ipynb #68aeced9
 def example_predictions(
     clips: int = 300,  # a multiple of three

@@ -123,7 +123,6 @@ class KernelSVM(ClassifierMixin, BaseEstimator):
         self.classes_ = self.svc_.classes_
         return self
 
-
 # %% ../../nbs/core/table_estimators.ipynb #bc321a43
 def _svc(C: float, gamma: float, kernel: str):
     from sklearn.metrics.pairwise import laplacian_kernel
@@ -131,7 +130,6 @@ def _svc(C: float, gamma: float, kernel: str):
 
     own = {'rbf': 'rbf', 'laplacian': partial(laplacian_kernel, gamma=gamma)}
     return SVC(C=C, gamma=gamma, kernel=own[known_name(kernel, own, 'kernel')])
-
 
 # %% ../../nbs/core/table_estimators.ipynb #a237791a
 @patch
@@ -175,7 +173,6 @@ class LaplacianRidge(ClassifierMixin, BaseEstimator):
         "The most probable labels."
         return self.classes_[self.predict_proba(X).argmax(1)]
 
-
 # %% ../../nbs/core/table_estimators.ipynb #e040a725
 @patch
 def predict_proba(
@@ -185,7 +182,6 @@ def predict_proba(
     "The answers, cut at 0.001 from below and scaled to a sum of one."
     p = np.maximum(self.ridge_.predict(X), 1e-3)
     return p / p.sum(1, keepdims=True)
-
 
 # %% ../../nbs/core/table_estimators.ipynb #8d14864e
 def class_probabilities(

@@ -36,23 +36,17 @@ def blend(
         return with_probabilities(parts[0], np.exp(np.tensordot(weights, np.log(p + _LEAST), 1)))
     return with_probabilities(parts[0], np.tensordot(weights, p, 1))
 
-
 # %% ../../nbs/core/table_votes.ipynb #7c7eb76e
 def _same_clips(models: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
     "The predictions of the clips that all models judged, in the order of their paths."
     judged = sorted(set.intersection(*[set(m.path) for m in models])) if models else []
     parts = [m.drop_duplicates('path').set_index('path').loc[judged].reset_index() for m in models]
-    facts = {(tuple(part.label), tuple(part.fold.astype(int)), *_classes(part)) for part in parts}
+    facts = {(tuple(part.label), tuple(part.fold.astype(int)), *probabilities(part)[1]) for part in parts}
     if not judged or len(facts) > 1:
         raise SoundclfError(
             'The models judged different clips, folds or classes: predict all with one table.'
         )
     return parts
-
-
-def _classes(predictions: pd.DataFrame) -> list[str]:
-    return probabilities(predictions)[1]
-
 
 # %% ../../nbs/core/table_votes.ipynb #e2f94c93
 def inner_splits(
@@ -77,7 +71,6 @@ def _of_table(split: Split, part: Split, name: str) -> Split:
     "A split of the training rows, whose row numbers are those of the whole table."
     return Split(name, split.train[part.train], part.valid, split.train[part.test])
 
-
 # %% ../../nbs/core/table_votes.ipynb #a7173eab
 def vote_shares(
     found: Mapping[str, pd.DataFrame],  # model -> predictions of the rows that choose
@@ -93,4 +86,3 @@ def vote_shares(
         return float((joined.label == joined.predicted).mean())
 
     return {group: right(group) for group in groups}
-

@@ -56,7 +56,6 @@ def log(self: Job) -> list[str]:
     lines = [line.split('\r')[-1].rstrip() for line in text.replace('\r\n', '\n').split('\n')]
     return [visible(without_paths(line)) for line in lines if line]
 
-
 # %% ../../nbs/tools/serve_jobs.ipynb #6bee5c10
 _BEGUN = re.compile(r'(.+): \d+ to do')
 _DONE = re.compile(r'(.+): (\d+) of ([1-9]\d*)')
@@ -81,7 +80,6 @@ def progress(self: Job) -> tuple[str, float | None]:
     if self.state == 'done':
         return '', 1.0
     return next(filter(None, map(_counted, reversed(self.log))), ('', None))
-
 
 # %% ../../nbs/tools/serve_jobs.ipynb #1a743e4a
 @patch
