@@ -147,8 +147,9 @@ class Recipe(TrainingRecipe):
     "How a network is trained. The defaults are the better recipe of this notebook."
 
     network: str = 'small'  # one of NETWORKS
+    epochs: int = 240  # passes over the training clips
     augment: Augment = field(
-        default_factory=lambda: Augment(crop=320, bands=6, level=1.5, tilt=0.5, mixup=0.4, masks=2)
+        default_factory=lambda: Augment(crop=320, bands=6, level=1.5, tilt=0.5, mixup=1.0, masks=2)
     )
 
 # %% ../nbs/03_scratch_cnn.ipynb #ccce5448

@@ -67,8 +67,8 @@ def _share(row: dict) -> str:
 
 def _points(row: dict) -> str:
     "A loss in points, with its interval."
-    mean, low, high = (100 * row[k] for k in ('mean', 'low', 'high'))
-    return f'{-mean:+.1f} points ({-high:+.1f} to {-low:+.1f})'
+    mean, low, high = (0.0 - round(100 * row[k], 1) for k in ('mean', 'low', 'high'))
+    return f'{mean:+.1f} points ({high:+.1f} to {low:+.1f})'
 
 # %% ../../nbs/tools/audit_report.ipynb #c5a89148
 def _loss_lines(report: dict) -> list[str]:
