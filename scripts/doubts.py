@@ -26,7 +26,7 @@ from soundclf.core.stretches import sources
 from soundclf.scratch_cnn import Recipe, train_split
 from soundclf.spoken_digits import clip_splits
 
-FIGURES = Path(__file__).resolve().parents[1] / "figures"
+FIGURES = Path(__file__).resolve().parents[1] / 'figures'
 SEED = 42
 
 
@@ -34,8 +34,8 @@ def doubts(table: pd.DataFrame) -> dict[str, tuple[list[Split], Features]]:
     "Name of a doubt -> the splits, and what the network is given."
     splits, features = fold_splits(table), features_for(table)
     return {
-        "leaky folds": (clip_splits(table, len(splits), SEED), features),
-        "no bands above 16 kHz": (splits, replace(features, f_max=16000.0)),
+        'leaky folds': (clip_splits(table, len(splits), SEED), features),
+        'no bands above 16 kHz': (splits, replace(features, f_max=16000.0)),
     }
 
 
@@ -43,32 +43,32 @@ def record_of(predictions: pd.DataFrame) -> dict[str, float]:
     "Accuracy and its interval over recordings."
     right = (predictions.label == predictions.predicted).to_numpy()
     low, high = accuracy_interval(right, predictions.group)
-    return {k: round(float(v), 6) for k, v in (("accuracy", right.mean()), ("low", low), ("high", high))}
+    return {k: round(float(v), 6) for k, v in (('accuracy', right.mean()), ('low', low), ('high', high))}
 
 
 def kept(dataset: str, name: str, splits: list[Split], runs: list[Run]) -> dict:
     "Writes the predictions of a doubt, and what they come to."
     predictions, _ = pooled(runs)
-    predictions["fold"] = [i for i, split in enumerate(splits, 1) for _ in split.test]
-    file = FIGURES / dataset / "doubts" / predictions_file(name)
+    predictions['fold'] = [i for i, split in enumerate(splits, 1) for _ in split.test]
+    file = FIGURES / dataset / 'doubts' / predictions_file(name)
     save_predictions(predictions, file)
     where = file.relative_to(FIGURES.parent).as_posix()
-    return {"doubt": name, "seed": SEED} | record_of(predictions) | {"predictions": where}
+    return {'doubt': name, 'seed': SEED} | record_of(predictions) | {'predictions': where}
 
 
-def main(dataset: str = "esc50-10"):
+def main(dataset: str = 'esc50-10'):
     table, jobs = load_dataset(dataset), {}
-    folder, asked = run_dir("doubts", dataset, "full", "runs"), doubts(table)
+    folder, asked = run_dir('doubts', dataset, 'full', 'runs'), doubts(table)
     for name, (splits, features) in asked.items():
         cached_features(sources(table), features)  # once, before the runs ask for them
         jobs[name] = [(table, split, Recipe(), features, folder, SEED) for split in splits]
     found = named_side_by_side(train_split, jobs)
     rows = [kept(dataset, name, asked[name][0], runs) for name, runs in found.items()]
-    made = {"device": device_name(), "made_with": versions()}
-    print(write_json(made | {"rows": rows}, FIGURES / dataset / "doubts.json"))
+    made = {'device': device_name(), 'made_with': versions()}
+    print(write_json(made | {'rows': rows}, FIGURES / dataset / 'doubts.json'))
 
 
-if __name__ == "__main__":
+if __name__ == '__main__':
     try:
         main(*sys.argv[1:])
     except SoundclfError as e:

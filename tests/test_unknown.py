@@ -42,7 +42,8 @@ def trained(sounds, tmp_path_factory) -> Path:
     "A model that was trained for a moment."
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('SOUNDCLF_DATA', str(tmp_path_factory.mktemp('cache')))
-        return train_model(sounds, 'made up', tmp_path_factory.mktemp('model'), 'scratch', profile='quick')
+        folder = tmp_path_factory.mktemp('model')
+        return train_model(sounds, 'made up', folder, 'scratch', profile='quick', epochs=10)
 
 
 @pytest.fixture
@@ -193,11 +194,12 @@ def test_a_timeline_has_gaps(model, sounds):
 def test_silent_windows_do_not_vote(model, sounds):
     clf = Classifier.load(model, 'torch', threshold=1.0)
     wave, rate = sf.read(sounds.path[3], dtype='float32')
-    alone = clf.predict(wave, rate)
     longer = np.concatenate([wave, np.zeros(round(6 * clf.features.duration * rate), 'float32')])
     answer = clf.predict(longer, rate)
     windows = clf.windows(longer, rate)
-    assert answer.windows < len(windows) and answer.best == alone.best
+    heard = [w.proba for w in windows if w.start < len(wave) / rate]
+    assert answer.windows == len(heard) < len(windows)
+    np.testing.assert_allclose(list(answer.probabilities.values()), np.mean(heard, 0), atol=1e-5)
 
 
 def test_answers_come_before_all_files_are_read(model, sounds):
@@ -219,13 +221,12 @@ def test_answers_come_before_all_files_are_read(model, sounds):
 
 def test_a_far_sound_has_a_larger_score_than_training_sounds(model, sounds):
     clf = Classifier.load(model, 'torch')
-    rng = np.random.default_rng(0)
     rate = clf.features.sample_rate
-    clicks = np.zeros(round(clf.features.duration * rate), 'float32')
-    clicks[rng.integers(0, len(clicks), 20)] = 0.9
+    click = np.zeros(round(clf.features.duration * rate), 'float32')
+    click[len(click) // 2] = 0.9
     known = clf.predict_many(sounds.path[sounds.label != 'background'].tolist())
-    assert known.unlike.mean() < 0.75
-    assert clf.windows(clicks, rate)[0].score > np.median(clf.rules.quantiles)
+    assert clf.predict(click, rate).unlike > known.unlike.median() + 0.1
+    assert clf.windows(click, rate)[0].score > np.median(clf.rules.quantiles)
 
 
 def test_a_fold_has_no_part_in_its_own_temperature_and_limits():
