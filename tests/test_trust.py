@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from soundclf.core.metrics import accuracy_interval
 from soundclf.tools import commands
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,6 +55,19 @@ def test_the_page_reads_tracked_files_only_and_each_of_its_files_is_there():
     for name in named:
         assert list(FIGURES.glob(name)) + list(FIGURES.glob(f'*/{name}')), name
     assert not re.search(r'load_dataset|train_|cross_', code)
+
+
+def test_the_figures_of_the_doubts_follow_from_their_predictions():
+    rows = read('esc50-10/doubts.json')['rows']
+    assert [row['doubt'] for row in rows] == ['leaky folds', 'no bands above 16 kHz']
+    for row in rows:
+        table = pd.read_csv(ROOT / row['predictions'], dtype={'group': str})
+        right = (table.label == table.predicted).to_numpy()
+        low, high = accuracy_interval(right, table.group)
+        expected = pytest.approx([right.mean(), low, high], abs=1e-6)
+        assert [row[k] for k in ('accuracy', 'low', 'high')] == expected
+        crosses = table.groupby('group').fold.nunique().max() > 1
+        assert crosses == (row['doubt'] == 'leaky folds')
 
 
 @pytest.fixture
